@@ -1,0 +1,1 @@
+"""The `evflex` command line and its demo, which compose client and server."""

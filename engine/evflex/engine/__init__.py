@@ -1,0 +1,1 @@
+"""The numerical core of evflex: arrays in, arrays out, with no network, database or clock."""
