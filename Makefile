@@ -2,7 +2,7 @@
 # Another interpreter: make test PYTHON=python3.12. Fewer test processes: make test JOBS=1.
 
 PYTHON ?= python3
-JOBS ?= auto
+JOBS ?= logical
 VENV := .venv
 BIN := $(VENV)/bin
 
