@@ -1,0 +1,89 @@
+"""How bad input is reported: every fault with the field's path and the rule it breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_REPORTED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that a field breaks.
+
+    Attributes:
+        field: Path of the field as in the public contract, for example ``sessions[3].max_charge_kw``.
+        description: The rule, and the value that broke it.
+    """
+
+    field: str
+    description: str
+
+
+class InvalidProblemError(ValueError):
+    """Input that breaks at least one rule.
+
+    Attributes:
+        violations: The first 100 faults found.
+        total: Number of faults found.
+    """
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        """Keep the first 100 of ``violations``."""
+        self.violations = tuple(violations[:MAX_REPORTED])
+        self.total = len(violations)
+        first = self.violations[0]
+        more = f" (and {self.total - 1} more)" if self.total > 1 else ""
+        super().__init__(f"{first.field}: {first.description}{more}")
+
+
+@dataclass(slots=True)
+class Rules:
+    """Collects violations while a model is checked."""
+
+    violations: list[Violation] = field(default_factory=list)
+
+    def check(self, ok: bool, path: str, description: str) -> None:
+        """Report ``path`` unless ``ok``."""
+        if not ok:
+            self.violations.append(Violation(path, description))
+
+    def rows(
+        self,
+        table: str,
+        column: str,
+        bad: NDArray[np.bool_],
+        rule: str,
+        values: Sequence[object] | NDArray[np.generic],
+    ) -> None:
+        """Report ``table[i].column`` for each row i where ``bad``; the rule is followed by the row's value."""
+        if bad.any():
+            for i in np.flatnonzero(bad):
+                self.violations.append(Violation(f"{table}[{i}].{column}", f"{rule}, is {values[i]}"))
+
+    def array(
+        self, path: str, values: NDArray[np.float64], lengths: tuple[int, ...], *, minimum: float = -np.inf
+    ) -> bool:
+        """Report a wrong length, and each entry that is not finite or lies below ``minimum``. True when all is well."""
+        if values.shape[0] not in lengths:
+            allowed = " or ".join(str(n) for n in sorted(set(lengths)))
+            self.violations.append(Violation(path, f"must have length {allowed}, has {values.shape[0]}"))
+            return False
+        bad = ~np.isfinite(values)
+        if minimum > -np.inf:
+            bad |= values < minimum
+        if not bad.any():
+            return True
+        rule = "must be finite" if minimum == -np.inf else f"must be finite and >= {minimum:g}"
+        for k in np.flatnonzero(bad):
+            self.violations.append(Violation(f"{path}[{k}]", f"{rule}, is {values[k]}"))
+        return False
+
+    def raise_if_any(self) -> None:
+        """Raise :class:`InvalidProblemError` when anything was reported."""
+        if self.violations:
+            raise InvalidProblemError(self.violations)
