@@ -1,0 +1,114 @@
+"""The call itself, for asyncio: the twin of :mod:`evflex.client.transport`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import cast
+
+import grpc
+import grpc.aio
+
+from evflex.client.errors import EvflexError, FinishedCall
+from evflex.client.operations import Connection, Operation, RequestT, ResponseT
+from evflex.client.retry import Attempts
+
+
+class AsyncTransport:
+    """A channel to one server, bound to the running event loop."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        options = list(connection.channel_options)
+        if connection.credentials is None:
+            self._channel = grpc.aio.insecure_channel(connection.address, options=options)
+        else:
+            self._channel = grpc.aio.secure_channel(
+                connection.address, connection.credentials, options=options
+            )
+
+    async def close(self) -> None:
+        """End the connection and all calls on it."""
+        await self._channel.close(None)
+
+    async def unary(
+        self, operation: Operation[RequestT, ResponseT], request: RequestT, timeout_s: float | None = None
+    ) -> ResponseT:
+        """Call an RPC with one request and one answer, again where that helps.
+
+        Raises:
+            EvflexError: The call failed for good.
+        """
+        call = self._channel.unary_unary(
+            operation.path,
+            request_serializer=operation.request_type.SerializeToString,
+            response_deserializer=operation.response_type.FromString,
+        )
+        attempts = self.attempts(operation, timeout_s)
+        while True:
+            try:
+                answer: ResponseT = await call(
+                    request, timeout=attempts.remaining_s(), metadata=self.connection.pairs
+                )
+                return answer
+            except grpc.aio.AioRpcError as error:
+                await self.pause(attempts, self.error(error, operation))
+
+    def stream(
+        self,
+        operation: Operation[RequestT, ResponseT],
+        requests: Iterator[RequestT],
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[ResponseT]:
+        """Call an RPC with many requests and many answers once, without retries.
+
+        Raises:
+            EvflexError: The call failed.
+        """
+        call = self._channel.stream_stream(
+            operation.path,
+            request_serializer=operation.request_type.SerializeToString,
+            response_deserializer=operation.response_type.FromString,
+        )
+        return self._answers(call(requests, timeout=timeout_s, metadata=self.connection.pairs), operation)
+
+    def server_stream(
+        self, operation: Operation[RequestT, ResponseT], request: RequestT, timeout_s: float | None = None
+    ) -> AsyncIterator[ResponseT]:
+        """Call an RPC with one request and many answers once; otherwise as :meth:`stream`."""
+        call = self._channel.unary_stream(
+            operation.path,
+            request_serializer=operation.request_type.SerializeToString,
+            response_deserializer=operation.response_type.FromString,
+        )
+        return self._answers(call(request, timeout=timeout_s, metadata=self.connection.pairs), operation)
+
+    def attempts(self, operation: Operation[RequestT, ResponseT], timeout_s: float | None) -> Attempts:
+        """Count the attempts of a new call."""
+        limit = operation.timeout_s if timeout_s is None else timeout_s
+        return Attempts(self.connection.retry, limit)
+
+    def error(self, error: grpc.aio.AioRpcError, operation: Operation[RequestT, ResponseT]) -> EvflexError:
+        """Exception for a failed call, with gRPC's own as its cause."""
+        translated = self.connection.error(cast(FinishedCall, error), operation.name)
+        translated.__cause__ = error
+        return translated
+
+    @staticmethod
+    async def pause(attempts: Attempts, error: EvflexError) -> None:
+        """Wait before the next attempt, or raise ``error``."""
+        await asyncio.sleep(attempts.pause_or_raise(error))
+
+    async def _answers(
+        self,
+        call: grpc.aio.UnaryStreamCall[RequestT, ResponseT] | grpc.aio.StreamStreamCall[RequestT, ResponseT],
+        operation: Operation[RequestT, ResponseT],
+    ) -> AsyncIterator[ResponseT]:
+        try:
+            async for answer in call:
+                yield answer
+        except grpc.aio.AioRpcError as error:
+            raise self.error(error, operation) from error
+        finally:
+            # the caller may have stopped reading
+            call.cancel()

@@ -1,0 +1,159 @@
+"""A table of sessions as messages of the contract, column by column."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from numpy.typing import NDArray
+
+from evflex.charging.v1 import charging_service_pb2
+from evflex.client.errors import Violation
+from evflex.client.supply import PHASE_CONNECTIONS
+
+TEXT_COLUMNS = ("session_id", "evse_id", "node_id")
+TIME_COLUMNS = ("arrival_time", "departure_time", "minimum_energy_time")
+NUMBER_COLUMNS = (
+    "energy_needed_kwh", "minimum_energy_kwh", "energy_headroom_kwh", "energy_available_kwh", "max_charge_kw",
+    "min_charge_kw", "max_discharge_kw", "min_discharge_kw", "charge_efficiency", "discharge_efficiency",
+    "discharge_cost_per_kwh", "shortfall_price_per_kwh", "energy_value_per_kwh", "shortfall_weight",
+    "max_ramp_kw_per_step", "max_cycles",
+)  # fmt: skip
+STATE_COLUMNS = ("state.delivered_kwh", "state.charging_now", "state.run_duration")
+REQUIRED_COLUMNS = ("session_id", "arrival_time", "departure_time", "energy_needed_kwh", "max_charge_kw")
+COLUMNS = (*TEXT_COLUMNS, *TIME_COLUMNS, *NUMBER_COLUMNS, "phases", *STATE_COLUMNS)
+
+_Value = TypeVar("_Value")
+_Column = Sequence[object]
+
+
+def add_sessions(
+    message: charging_service_pb2.OptimizeScheduleRequest, frame: pd.DataFrame, violations: list[Violation]
+) -> None:
+    """Write a table with one row a session into a request.
+
+    Columns are named as the fields of ``evflex.charging.v1.ChargingSession``; those of the state are
+    written ``state.delivered_kwh``. Optional columns may be absent, and NaN, NaT or None in one means that
+    the field is not set. The index serves as ``session_id`` when it has that name.
+
+    Args:
+        message: Receives the sessions; unchanged when anything is wrong.
+        frame: Sessions. Times need a time zone.
+        violations: Receives what is wrong with the table.
+    """
+    table = frame.reset_index() if frame.index.name == "session_id" else frame
+    faults = _faulty_columns(table)
+    columns: dict[str, _Column] = {}
+    if not faults:
+        for name in table.columns:
+            try:
+                columns[name] = _column(name, table[name])
+            except (TypeError, ValueError) as error:
+                faults.append(Violation(f"sessions.{name}", str(error)))
+    violations += faults
+    if faults:
+        return
+    states = {name.removeprefix("state."): columns.pop(name) for name in STATE_COLUMNS if name in columns}
+    if states:
+        columns["state"] = list(_rows(states))
+    # added in place, because a list of finished messages would be copied
+    add = message.sessions.add
+    for row in _rows(columns):
+        add(**row)
+
+
+def _rows(columns: dict[str, _Column]) -> Iterator[dict[str, object]]:
+    """Keyword arguments of each row; protobuf takes None as not set, and a dict as a message."""
+    names = tuple(columns)
+    return (dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True))
+
+
+def _faulty_columns(table: pd.DataFrame) -> list[Violation]:
+    missing = [name for name in REQUIRED_COLUMNS if name not in table.columns]
+    unknown = [str(name) for name in table.columns if name not in COLUMNS]
+    twice = table.columns[table.columns.duplicated()]
+    return [
+        *(Violation(f"sessions.{name}", "the column is missing") for name in missing),
+        *(Violation(f"sessions.{name}", f"unknown column{_hint(name)}") for name in unknown),
+        *(Violation(f"sessions.{name}", "the column occurs twice") for name in twice),
+    ]
+
+
+def _hint(name: str) -> str:
+    close = difflib.get_close_matches(name, COLUMNS, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(COLUMNS)}"
+
+
+def _column(name: str, values: pd.Series) -> _Column:
+    if name in TEXT_COLUMNS:
+        return _texts(values)
+    if name in TIME_COLUMNS:
+        return _times(values)
+    if name == "phases":
+        return _phases(values)
+    if name == "state.charging_now":
+        return _flags(values)
+    if name == "state.run_duration":
+        return _durations(values)
+    return _numbers(values)
+
+
+def _texts(values: pd.Series) -> _Column:
+    return _without([str(value) for value in values.tolist()], values.isna().to_numpy())
+
+
+def _numbers(values: pd.Series) -> _Column:
+    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    return _without(numbers.tolist(), np.isnan(numbers))
+
+
+def _times(values: pd.Series) -> _Column:
+    if values.empty:
+        return []
+    parsed = values if pd.api.types.is_datetime64_any_dtype(values.dtype) else pd.to_datetime(values)
+    if not isinstance(parsed.dtype, pd.DatetimeTZDtype):
+        raise ValueError("times must have a time zone, for example column.dt.tz_localize('Europe/Oslo')")
+    missing = parsed.isna().to_numpy()
+    instants = parsed.dt.tz_convert("UTC").dt.as_unit("ns").to_numpy(dtype="datetime64[ns]")
+    seconds, nanos = np.divmod(np.where(missing, 0, instants.astype(np.int64)), 1_000_000_000)
+    stamps = [Timestamp(seconds=s, nanos=n) for s, n in zip(seconds.tolist(), nanos.tolist(), strict=True)]
+    return _without(stamps, missing)
+
+
+def _durations(values: pd.Series) -> _Column:
+    missing = values.isna().to_numpy()
+    lengths = pd.to_timedelta(values).fillna(pd.Timedelta(0))
+    return _without([_duration(length.to_pytimedelta()) for length in lengths], missing)
+
+
+def _duration(length: timedelta) -> Duration:
+    message = Duration()
+    message.FromTimedelta(length)
+    return message
+
+
+def _phases(values: pd.Series) -> _Column:
+    given = values.tolist()
+    unknown = {value for value in given if isinstance(value, str)} - PHASE_CONNECTIONS.keys()
+    if unknown:
+        short = ", ".join(key for key in PHASE_CONNECTIONS if 0 < len(key) < 10)
+        raise ValueError(f"unknown phases {min(unknown)!r}; known are {short}")
+    numbers = [PHASE_CONNECTIONS[value] if isinstance(value, str) else value for value in given]
+    return _without(numbers, values.isna().to_numpy())
+
+
+def _flags(values: pd.Series) -> _Column:
+    missing = values.isna().to_numpy()
+    return _without([bool(value) for value in values.tolist()], missing)
+
+
+def _without(values: list[_Value], missing: NDArray[np.bool_]) -> list[_Value | None]:
+    if not missing.any():
+        return list(values)
+    return [None if gone else value for value, gone in zip(values, missing.tolist(), strict=True)]

@@ -1,0 +1,130 @@
+"""The call itself, synchronous: deadline, retries, errors. Messages of the contract in and out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self, cast
+
+import grpc
+
+from evflex.client.errors import EvflexError, FinishedCall
+from evflex.client.operations import Connection, Operation, RequestT, ResponseT
+from evflex.client.retry import Attempts
+
+
+class Transport:
+    """A channel to one server. May be shared by threads."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        options = connection.channel_options
+        if connection.credentials is None:
+            self._channel = grpc.insecure_channel(connection.address, options=options)
+        else:
+            self._channel = grpc.secure_channel(connection.address, connection.credentials, options=options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection and all calls on it."""
+        self._channel.close()
+
+    def unary(
+        self, operation: Operation[RequestT, ResponseT], request: RequestT, timeout_s: float | None = None
+    ) -> ResponseT:
+        """Call an RPC with one request and one answer, again where that helps.
+
+        Args:
+            operation: RPC.
+            request: Request.
+            timeout_s: Time for all attempts and pauses; None takes the operation's default.
+
+        Raises:
+            EvflexError: The call failed for good.
+        """
+        call = self._channel.unary_unary(
+            operation.path,
+            request_serializer=operation.request_type.SerializeToString,
+            response_deserializer=operation.response_type.FromString,
+        )
+        attempts = self.attempts(operation, timeout_s)
+        while True:
+            try:
+                answer: ResponseT = call(
+                    request, timeout=attempts.remaining_s(), metadata=self.connection.pairs
+                )
+                return answer
+            except grpc.RpcError as error:
+                self.pause(attempts, self.error(error, operation))
+
+    def stream(
+        self,
+        operation: Operation[RequestT, ResponseT],
+        requests: Iterator[RequestT],
+        timeout_s: float | None = None,
+    ) -> Iterator[ResponseT]:
+        """Call an RPC with many requests and many answers once, without retries.
+
+        Args:
+            operation: RPC.
+            requests: Requests; pulled in another thread.
+            timeout_s: Time for the call; None is no limit.
+
+        Yields:
+            Answers as they come.
+
+        Raises:
+            EvflexError: The call failed.
+        """
+        call = self._channel.stream_stream(
+            operation.path,
+            request_serializer=operation.request_type.SerializeToString,
+            response_deserializer=operation.response_type.FromString,
+        )
+        return self._answers(call(requests, timeout=timeout_s, metadata=self.connection.pairs), operation)
+
+    def server_stream(
+        self, operation: Operation[RequestT, ResponseT], request: RequestT, timeout_s: float | None = None
+    ) -> Iterator[ResponseT]:
+        """Call an RPC with one request and many answers once; otherwise as :meth:`stream`."""
+        call = self._channel.unary_stream(
+            operation.path,
+            request_serializer=operation.request_type.SerializeToString,
+            response_deserializer=operation.response_type.FromString,
+        )
+        return self._answers(call(request, timeout=timeout_s, metadata=self.connection.pairs), operation)
+
+    def attempts(self, operation: Operation[RequestT, ResponseT], timeout_s: float | None) -> Attempts:
+        """Count the attempts of a new call."""
+        limit = operation.timeout_s if timeout_s is None else timeout_s
+        return Attempts(self.connection.retry, limit)
+
+    def error(self, error: grpc.RpcError, operation: Operation[RequestT, ResponseT]) -> EvflexError:
+        """Exception for a failed call, with gRPC's own as its cause."""
+        translated = self.connection.error(cast(FinishedCall, error), operation.name)
+        translated.__cause__ = error
+        return translated
+
+    @staticmethod
+    def pause(attempts: Attempts, error: EvflexError) -> None:
+        """Wait before the next attempt, or raise ``error``."""
+        time.sleep(attempts.pause_or_raise(error))
+
+    def _answers(
+        self, call: grpc.CallIterator[ResponseT], operation: Operation[RequestT, ResponseT]
+    ) -> Iterator[ResponseT]:
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise self.error(error, operation) from error
+        finally:
+            # the caller may have stopped reading
+            call.cancel()  # type: ignore[no-untyped-call]
