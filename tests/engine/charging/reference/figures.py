@@ -106,10 +106,14 @@ def figures(case: Case, power: FloatArray) -> dict[str, float]:
 
 
 def objective_terms(case: Case, power: FloatArray) -> dict[str, float]:
-    """Terms of the objective, fixed load's own cost subtracted; their sum is the objective."""
+    """Terms of the objective, fixed load's own cost subtracted; their sum is the objective.
+
+    Charging cost and revenue are told apart step by step: what a step costs more than without our power, and what it
+    earns.
+    """
     plan = figures(case, power)
-    with_power = root_figures(case, case.fixed[case.root] + power.sum(axis=0))
-    alone = root_figures(case, case.fixed[case.root])
+    fixed = case.fixed[case.root]
+    with_power, alone = root_figures(case, fixed + power.sum(axis=0)), root_figures(case, fixed)
     terms = {
         "peak": with_power.peak_cost - alone.peak_cost,
         "discharge": plan["discharge_cost"],
@@ -119,12 +123,22 @@ def objective_terms(case: Case, power: FloatArray) -> dict[str, float]:
         "change": plan["change_cost"],
     }
     if case.options.objective == EMISSIONS:
-        terms["emissions"] = with_power.emissions_kg - alone.emissions_kg
+        changes = _emissions_by_step(case, fixed + power.sum(axis=0)) - _emissions_by_step(case, fixed)
     else:
-        terms["import"] = with_power.import_cost - alone.import_cost
-        terms["export"] = alone.export_revenue - with_power.export_revenue
+        changes = _energy_cost_by_step(case, fixed + power.sum(axis=0)) - _energy_cost_by_step(case, fixed)
         terms["emissions"] = with_power.emission_cost - alone.emission_cost
+    terms["charging"] = float(changes[changes > 0].sum())
+    terms["revenue"] = float(changes[changes < 0].sum())
     return terms
+
+
+def _energy_cost_by_step(case: Case, root_kw: FloatArray) -> FloatArray:
+    rate: FloatArray = np.where(root_kw > 0, case.import_price, case.export_price)
+    return rate * root_kw * case.dt
+
+
+def _emissions_by_step(case: Case, root_kw: FloatArray) -> FloatArray:
+    return case.kg_per_kwh * np.maximum(root_kw, 0.0) * case.dt
 
 
 def objective(case: Case, power: FloatArray) -> float:
