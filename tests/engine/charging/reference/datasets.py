@@ -21,8 +21,8 @@ INSTANCE_START_UNIX_S = 1_730_804_400.0
 LP_OPTIMUM = {10: 25.502280, 100: 341.640208, 1000: 3177.763178}
 MILP_OPTIMUM = {10: 25.504974, 100: 341.643552}
 
-# The measured sessions are in Pasadena (UTC-7 all over the data), the prices in eastern Denmark (UTC+2 then). The
-# clock on the wall is what drivers and prices follow, so sessions move by nine hours: 8:00 there becomes 8:00 here.
+# The measured sessions are in Pasadena (UTC-7 all over the data), the prices in eastern Denmark (UTC+2 then).
+# Drivers and prices follow the clock on the wall, so sessions move by nine hours: 8:00 there is 8:00 here.
 _WALL_CLOCK_SHIFT = timedelta(hours=-9)
 _COPENHAGEN_SUMMER = timedelta(hours=2)
 _ACN_VOLTAGE_V = 208.0
@@ -78,8 +78,8 @@ def acn_day(
 ) -> tuple[ScheduleProblem, ScheduleOptions]:
     """The measured sessions that began on a day, at that day's prices in eastern Denmark.
 
-    The energy wanted is the energy charged then; the grid is the local day in quarter-hours. Sessions that go on
-    after midnight depart beyond the grid.
+    The energy wanted is the energy charged then; the grid is the local day in quarter-hours. Sessions that go
+    on after midnight depart beyond the grid.
 
     Args:
         day: Local date.

@@ -108,8 +108,8 @@ def figures(case: Case, power: FloatArray) -> dict[str, float]:
 def objective_terms(case: Case, power: FloatArray) -> dict[str, float]:
     """Terms of the objective, fixed load's own cost subtracted; their sum is the objective.
 
-    Charging cost and revenue are told apart step by step: what a step costs more than without our power, and what it
-    earns.
+    Charging cost and revenue are told apart step by step: what a step costs more than without our power, and
+    what it earns.
     """
     plan = figures(case, power)
     fixed = case.fixed[case.root]
