@@ -1,0 +1,161 @@
+"""Charging schedules: from a problem to the least-cost plan with a proven gap.
+
+``optimize_schedule`` reads like the method: uncontrolled charging is the first incumbent, the relaxation gives the bound
+and the prices, the plan is made of it by repair, polishing and, for small sites, branch and bound.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from evflex.engine.budget import Budget
+from evflex.engine.charging.branch_and_bound import branch_and_bound, is_small
+from evflex.engine.charging.evaluation import Evaluation, evaluate, keeps_limits
+from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
+from evflex.engine.charging.polish import polish
+from evflex.engine.charging.relaxation import Relaxation, bound_at, relax
+from evflex.engine.charging.repair import repair
+from evflex.engine.charging.report import build_schedule
+from evflex.engine.charging.schedule import Schedule
+from evflex.engine.charging.site import Site, build_site, service_order
+from evflex.engine.charging.switching import counts_starts
+from evflex.engine.charging.uncontrolled import first_come_first_served
+from evflex.engine.supply_tree import FloatArray
+from evflex.engine.termination import StoppedBy, Termination, TerminationReason, relative_gap
+from evflex.engine.validation import Rules
+
+
+def optimize_schedule(
+    problem: ScheduleProblem, options: ScheduleOptions | None = None, cancel: threading.Event | None = None
+) -> Schedule:
+    """Plan one site at least cost.
+
+    Args:
+        problem: The site.
+        options: What is optimised, and how long it may take.
+        cancel: Set it to stop the solve; the best plan so far is returned.
+
+    Returns:
+        The plan with its figures, the prices of the limits and the proven gap.
+
+    Raises:
+        InvalidProblemError: The input breaks a rule; every fault is named.
+    """
+    options = options or ScheduleOptions()
+    rules = Rules()
+    problem.validate(rules)
+    if not rules.violations:
+        options.validate(rules, problem)
+    rules.raise_if_any()
+    budget = Budget(options.time_limit_s, cancel or threading.Event())
+
+    margin_s = np.full(len(problem.sessions), options.departure_margin_s)
+    site = build_site(problem, options, margin_s)
+    solved = _solve(site, budget)
+    late = (solved.plan.shortfall_kwh > 0.0) & (margin_s > 0.0)
+    if late.any():
+        # A margin is a comfort: it never costs a session energy.
+        site = build_site(problem, options, np.where(late, 0.0, margin_s))
+        solved = _solve(site, budget)
+    return build_schedule(
+        site, solved.plan, solved.uncontrolled, solved.relaxation, _termination(site, solved, budget)
+    )
+
+
+@dataclass(slots=True)
+class _Solved:
+    """Best plan so far and what is proven about it."""
+
+    uncontrolled: Evaluation
+    plan: Evaluation
+    relaxation: Relaxation | None = None
+    proven: float = -np.inf
+    method: str = "uncontrolled charging"
+    tried: list[str] = field(default_factory=list)
+
+    def offer(self, site: Site, power_kw: FloatArray, method: str) -> None:
+        """Take a plan for the controlled steps if it keeps the limits and ranks before the best so far."""
+        self.tried.append(method)
+        if not keeps_limits(site, power_kw):
+            return
+        candidate = evaluate(site, power_kw + site.given_kw)
+        if candidate.better_than(self.plan):
+            self.plan, self.method = candidate, method
+
+    @property
+    def bound(self) -> float:
+        """Proven lower bound on the objective of every plan that ranks as high as the best so far."""
+        if self.relaxation is None:
+            return self.proven
+        return max(self.proven, bound_at(self.relaxation, self.plan.ranks))
+
+    def gap_met(self, options: ScheduleOptions) -> bool:
+        """Whether either asked gap is proven."""
+        gap = self.plan.objective - self.bound
+        return (
+            gap <= options.absolute_gap
+            or relative_gap(self.plan.objective, self.bound, self.plan.scale) <= options.relative_gap
+        )
+
+
+def _solve(site: Site, budget: Budget) -> _Solved:
+    """Best plan within the budget; each method is tried only while the asked gap is open."""
+    first = evaluate(site, uncontrolled_power_kw(site) + site.given_kw)
+    solved = _Solved(uncontrolled=first, plan=first)
+    relaxation = relax(site, budget)
+    if relaxation is None:
+        return solved
+    solved.relaxation = relaxation
+    options = site.options
+    if not (counts_starts(options) or options.current_quantum_a > 0.0):
+        power_kw = repair(site, relaxation)
+        solved.offer(site, power_kw, "relaxation and repair")
+        if not solved.gap_met(options) and not budget.spent:
+            polished = polish(site, relaxation, power_kw, budget)
+            if polished is not None:
+                solved.offer(site, polished, "relaxation, repair and pattern program")
+    if not solved.gap_met(options) and is_small(site) and not budget.spent:
+        exact = branch_and_bound(site, solved.plan, budget)
+        if exact is not None:
+            solved.offer(site, exact.power_kw, "branch and bound")
+            solved.proven = max(solved.proven, exact.bound)
+    return solved
+
+
+def uncontrolled_power_kw(site: Site) -> FloatArray:
+    """First come, first served, in the controlled steps; (n, T)."""
+    given_kwh = site.problem.sessions.charge_efficiency * site.step_h * site.given_kw.sum(axis=1)
+    kwh_per_kw = site.problem.sessions.charge_efficiency * site.step_h
+    limits = site.limits
+    return first_come_first_served(
+        service_order(site.problem), site.presence, (site.need_kwh - given_kwh) / kwh_per_kw, site.max_charge_kw,
+        site.min_charge_kw, site.quantum_kw, np.minimum(limits.upper_kw, limits.agreement_kw), limits.session_start,
+        limits.group, limits.weight,
+    )  # fmt: skip
+
+
+def _termination(site: Site, solved: _Solved, budget: Budget) -> Termination:
+    plan, bound = solved.plan, solved.bound
+    met = solved.gap_met(site.options)
+    stopped = StoppedBy.NOTHING
+    if not met:
+        stopped = StoppedBy.TIME if budget.spent else StoppedBy.ITERATIONS
+        if budget.cancel.is_set():
+            stopped = StoppedBy.CANCELLED
+    # A bound above the plan is rounding of the solver.
+    bound = min(bound, plan.objective)
+    return Termination(
+        reason=TerminationReason.OPTIMAL if met else TerminationReason.FEASIBLE,
+        stopped_by=stopped,
+        objective=plan.objective,
+        objective_bound=bound,
+        absolute_gap=plan.objective - bound,
+        relative_gap=relative_gap(plan.objective, bound, plan.scale),
+        solve_duration_s=budget.elapsed_s,
+        method=solved.method,
+        detail=f"{site.session_count} sessions x {site.step_count} steps, {len(site.limits.node)} limits; tried: "
+        + (", ".join(solved.tried) or "nothing else"),
+    )

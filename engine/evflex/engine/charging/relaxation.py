@@ -1,0 +1,203 @@
+"""The convex relaxation: a plan without minimums, starts and quanta, the bound that it proves, and the limits' prices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from evflex.engine.budget import Budget
+from evflex.engine.charging.evaluation import fixed_load_objective
+from evflex.engine.charging.program import Level, SiteProgram, build_program
+from evflex.engine.charging.site import Site
+from evflex.engine.highs import INFINITY, LpMethod, ProgramSolution, Solver
+from evflex.engine.supply_tree import FloatArray
+
+# A price for wishes that rank before cost, in multiples of the highest rate: where it leaves no wish open, the ranking
+# is settled by one solve.
+_PENALTY = 1e3
+# Interior point with crossover overtakes simplex at this many columns (measured on the instances of the benchmark).
+_INTERIOR_POINT_COLUMNS = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class Relaxation:
+    """Optimum of the relaxation.
+
+    Attributes:
+        model: The program that was solved.
+        power_kw: Net mean power, (n, T).
+        bound: Lower bound on the objective of every plan whose wishes before cost equal ``levels``.
+        levels: Least value of each wish before cost, by name, in the program's units.
+        level_price: Change of ``bound`` for each unit by which a plan misses a level.
+        price: Marginal cost of a kW of charging in each step, limits priced. (n, T).
+        free_price: The same without the limits' prices. (n, T).
+        limit_price: Dual of each limit in the objective per kW; positive where the upper limit binds. (groups, T).
+        agreement_price: The same for agreements. (groups, T).
+        method: How it was solved.
+        proven: Whether the solve ended by itself; else the bound is minus infinity.
+    """
+
+    model: SiteProgram
+    power_kw: FloatArray
+    bound: float
+    levels: dict[str, float]
+    level_price: dict[str, float]
+    price: FloatArray
+    free_price: FloatArray
+    limit_price: FloatArray
+    agreement_price: FloatArray
+    method: str
+    proven: bool
+
+
+def relax(site: Site, budget: Budget) -> Relaxation | None:
+    """Solve the relaxation; None when time ran out before any point was found."""
+    model = build_program(site, exact=False)
+    ranked = solve_ranked(model, budget)
+    if ranked is None:
+        return None
+    solution = ranked.solution
+    dual = np.append(solution.row_dual, 0.0)
+    bound = solution.bound + model.constant - fixed_load_objective(site) if solution.optimal else -np.inf
+    price, free_price = _marginal_prices(model, solution.row_dual)
+    return Relaxation(
+        model=model,
+        price=price,
+        free_price=free_price,
+        power_kw=net_power_kw(site, model, solution.x),
+        bound=bound,
+        levels=ranked.levels,
+        level_price=ranked.level_price,
+        limit_price=-dual[model.limit_row],
+        agreement_price=-dual[model.agreement_row],
+        method="linear program",
+        proven=solution.optimal,
+    )
+
+
+def net_power_kw(site: Site, model: SiteProgram, x: FloatArray) -> FloatArray:
+    """Net mean power of a point, (n, T).
+
+    Where the relaxation charges and discharges at once, what is left is the power that fills the battery as much.
+    """
+    padded = np.append(x, 0.0)
+    charge, discharge = padded[model.charge], padded[model.discharge]
+    both = (charge > 0.0) & (discharge > 0.0)
+    if not both.any():
+        return charge - discharge
+    eta_c = site.problem.sessions.charge_efficiency[:, None]
+    eta_d = site.problem.sessions.discharge_efficiency[:, None]
+    stored = charge * eta_c - discharge / eta_d
+    return np.where(both, np.where(stored > 0.0, stored / eta_c, stored * eta_d), charge - discharge)
+
+
+def bound_at(relaxation: Relaxation, ranks: tuple[float, ...]) -> float:
+    """Lower bound on the objective of every plan with these wishes before cost.
+
+    By duality the bound falls by at most the level's price for each unit by which a plan misses the level.
+    """
+    names = ("safety relief", "minimum energy", "agreement", "shortfall")
+    missed = {
+        name: max(0.0, rank - relaxation.levels.get(name, 0.0))
+        for name, rank in zip(names, ranks, strict=True)
+    }
+    return relaxation.bound - sum(
+        relaxation.level_price.get(name, 0.0) * value for name, value in missed.items()
+    )
+
+
+def _marginal_prices(model: SiteProgram, row_dual: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Marginal cost of a kW of charging with and without the limits' prices, (n, T) each.
+
+    Both are the column's cost less what its entries in shared rows are worth; rows of the session itself do not count.
+    """
+    matrix = model.program.matrix
+    dual = row_dual[: matrix.shape[0]]
+    limited = np.zeros(matrix.shape[0])
+    for rows in (model.limit_row, model.agreement_row):
+        used = rows[rows >= 0]
+        limited[used] = dual[used]
+    root = np.zeros(matrix.shape[0])
+    root[model.root_rows] = dual[model.root_rows]
+    free = model.program.cost - matrix.T @ root
+    priced = free - matrix.T @ limited
+    return np.append(priced, 0.0)[model.charge], np.append(free, 0.0)[model.charge]
+
+
+@dataclass(frozen=True, slots=True)
+class RankedSolution:
+    """Answer of :func:`solve_ranked`.
+
+    Attributes:
+        solution: The last solve, whose objective is cost.
+        levels: Least value of each level.
+        level_price: Price of each level; zeros for a mixed-integer program.
+        levels_proven: Whether every level was minimised to the end.
+    """
+
+    solution: ProgramSolution
+    levels: dict[str, float]
+    level_price: dict[str, float]
+    levels_proven: bool
+
+
+def solve_ranked(
+    model: SiteProgram, budget: Budget, *, absolute_gap: float = 0.0, start: dict[int, float] | None = None
+) -> RankedSolution | None:
+    """Minimise the levels in their order, then cost; None when no point was found in time.
+
+    Args:
+        model: The program.
+        budget: Time and cancellation.
+        absolute_gap: Gap at which a mixed-integer program may stop.
+        start: Values of binary columns to start from.
+    """
+    program = model.program
+    solver = Solver(program, budget)
+    method = LpMethod.SIMPLEX if len(program.cost) < _INTERIOR_POINT_COLUMNS else LpMethod.INTERIOR_POINT
+    if start:
+        solver.start_from(start)
+    if not model.levels:
+        solution = solver.solve(method, absolute_gap=absolute_gap)
+        return RankedSolution(solution, {}, {}, True) if solution.has_point else None
+
+    penalty = _PENALTY * max(float(np.abs(program.cost).max(initial=0.0)), 1e-3)
+    if not program.integer.any():
+        penalised = program.cost.copy()
+        for level in model.levels:
+            penalised[level.columns] += penalty * level.weights
+        solver.set_cost(penalised)
+        solution = solver.solve(method)
+        if solution.optimal and all(_value(level, solution.x) <= 1e-9 for level in model.levels):
+            names = [level.name for level in model.levels]
+            return RankedSolution(solution, dict.fromkeys(names, 0.0), dict.fromkeys(names, penalty), True)
+
+    levels: dict[str, float] = {}
+    proven = True
+    for level in model.levels:
+        cost = np.zeros_like(program.cost)
+        cost[level.columns] = level.weights
+        solver.set_cost(cost)
+        solution = solver.solve(method)
+        if not solution.has_point:
+            return None
+        proven &= solution.optimal
+        value = max(0.0, _value(level, solution.x))
+        levels[level.name] = value
+        solver.add_row(level.columns, level.weights, -INFINITY, value + 1e-9 * max(1.0, value))
+        if program.integer.any():
+            solver.start_from(dict(enumerate(solution.x)))
+    solver.set_cost(program.cost)
+    last = solver.solve(method, absolute_gap=absolute_gap)
+    if not last.has_point:
+        last = replace(solution, bound=-np.inf, optimal=False)
+    dual = np.zeros(program.matrix.shape[0] + len(levels))
+    dual[: len(last.row_dual)] = last.row_dual
+    own = dual[program.matrix.shape[0] :]
+    prices = {level.name: max(0.0, -float(own[k])) for k, level in enumerate(model.levels)}
+    return RankedSolution(last, levels, prices, proven)
+
+
+def _value(level: Level, x: FloatArray) -> float:
+    return float(level.weights @ x[level.columns])

@@ -1,0 +1,183 @@
+"""From the chosen plan to the answer: who got what, at what cost, and which limit stood in the way."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evflex.engine.charging.evaluation import Evaluation
+from evflex.engine.charging.relaxation import Relaxation
+from evflex.engine.charging.schedule import LimitRows, LimitUnit, Schedule, SessionResults
+from evflex.engine.charging.site import Site
+from evflex.engine.supply_tree import ACTIVE, PHASE_COUNT, FloatArray, IntArray
+from evflex.engine.termination import Termination
+
+# A limit with a smaller price (objective per kWh or ampere-hour) does not bind; a smaller excess is rounding (kW or A).
+_LEAST_PRICE = 1e-9
+_LEAST_EXCESS = 1e-6
+
+
+def build_schedule(
+    site: Site,
+    plan: Evaluation,
+    uncontrolled: Evaluation,
+    relaxation: Relaxation | None,
+    termination: Termination,
+) -> Schedule:
+    """Answer of the solve, in the caller's order of sessions and nodes."""
+    return Schedule(
+        power_kw=plan.power_kw,
+        current_a=current_a(site, plan.power_kw),
+        root_power_kw=site.fixed_kw + plan.power_kw.sum(axis=0),
+        figures=plan.figures,
+        uncontrolled=uncontrolled.figures,
+        uncontrolled_power_kw=uncontrolled.power_kw,
+        uncontrolled_root_power_kw=site.fixed_kw + uncontrolled.power_kw.sum(axis=0),
+        sessions=_session_results(site, plan, relaxation),
+        binding_limits=_binding_limits(site, relaxation),
+        limit_violations=_limit_violations(site, plan.power_kw),
+        termination=termination,
+    )
+
+
+def current_a(site: Site, power_kw: FloatArray) -> FloatArray:
+    """Current of each active phase while present: 1000·P / (V·active phases·presence), (n, T)."""
+    volts = site.tree.nominal_voltage_v[site.node] * PHASE_COUNT[site.problem.sessions.phases]
+    return 1000.0 * instantaneous_kw(site, power_kw) / volts[:, None]
+
+
+def instantaneous_kw(site: Site, power_kw: FloatArray) -> FloatArray:
+    """Power while present, (n, T)."""
+    share = np.where(site.presence > 0.0, site.presence, site.given_presence)
+    return np.divide(power_kw, share, out=np.zeros_like(power_kw), where=share > 0.0)
+
+
+def _session_results(site: Site, plan: Evaluation, relaxation: Relaxation | None) -> SessionResults:
+    """Energy cost and emissions of a step are shared in proportion to charging power."""
+    sessions, tariff, step_h = site.problem.sessions, site.problem.tariff, site.step_h
+    power = plan.power_kw
+    total = power.sum(axis=0)
+    root = site.fixed_kw + total
+    earned = tariff.export_price_per_kwh if len(tariff.export_price_per_kwh) else np.zeros(site.step_count)
+    intensity = (
+        tariff.emission_intensity_g_per_kwh
+        if len(tariff.emission_intensity_g_per_kwh)
+        else np.zeros(site.step_count)
+    )
+
+    def money(net: FloatArray) -> FloatArray:
+        return tariff.import_price_per_kwh * np.maximum(net, 0.0) - earned * np.maximum(-net, 0.0)
+
+    def mean_rate(change: FloatArray, otherwise: FloatArray) -> FloatArray:
+        # Where sessions cancel out, each pays the marginal rate.
+        return np.divide(change, total, out=otherwise.copy(), where=np.abs(total) > 1e-9)
+
+    importing = root > 0.0
+    rate = mean_rate(
+        money(root) - money(site.fixed_kw), np.where(importing, tariff.import_price_per_kwh, earned)
+    )
+    kg = intensity / 1000.0 * (np.maximum(root, 0.0) - np.maximum(site.fixed_kw, 0.0))
+    kg_rate = mean_rate(kg, np.where(importing, intensity / 1000.0, 0.0))
+    emissions = step_h * (power @ kg_rate)
+    charge = np.maximum(power, 0.0)
+    surplus = np.minimum(np.maximum(-site.fixed_kw, 0.0), charge.sum(axis=0))
+    share = np.divide(
+        surplus, charge.sum(axis=0), out=np.zeros(site.step_count), where=charge.sum(axis=0) > 0.0
+    )
+    cost = step_h * (power @ rate) + tariff.emission_price_per_kg * emissions
+    cost = cost + sessions.discharge_cost_per_kwh * step_h * np.maximum(-power, 0.0).sum(axis=1)
+    cost = cost + site.options.start_cost * plan.starts
+    return SessionResults(
+        delivered_kwh=plan.delivered_kwh,
+        shortfall_kwh=plan.shortfall_kwh,
+        minimum_shortfall_kwh=plan.minimum_shortfall_kwh,
+        cost=cost,
+        emissions_kg=emissions,
+        self_supplied_kwh=step_h * (charge @ share),
+        starts=plan.starts,
+        limiting_node_index=_limiting_nodes(site, plan, relaxation),
+    )
+
+
+def _limiting_nodes(site: Site, plan: Evaluation, relaxation: Relaxation | None) -> IntArray:
+    """Node whose limits cost the session most over its stay, where it is short; -1 elsewhere."""
+    out = np.full(site.session_count, -1)
+    short = np.flatnonzero((plan.shortfall_kwh > 1e-6) | (plan.minimum_shortfall_kwh > 1e-6))
+    if not len(short) or relaxation is None:
+        return out
+    limits = site.limits
+    price = np.maximum(relaxation.limit_price, 0.0) + np.maximum(relaxation.agreement_price, 0.0)
+    for i in short:
+        entries = slice(limits.session_start[i], limits.session_start[i + 1])
+        present = site.presence[i] > 0.0
+        blame = limits.weight[entries] * price[limits.group[entries]][:, present].sum(axis=1)
+        if len(blame) and blame.max() > _LEAST_PRICE:
+            out[i] = limits.node[limits.group[entries][int(blame.argmax())]]
+    return out
+
+
+def _binding_limits(site: Site, relaxation: Relaxation | None) -> LimitRows:
+    """Limits with a price: dual per kW over the step's hours; per ampere-hour by V / 1000."""
+    if relaxation is None:
+        return _rows([])
+    limits, tree = site.limits, site.tree
+    parts = []
+    for price, agreed in ((relaxation.limit_price, False), (relaxation.agreement_price, True)):
+        per_kwh = price / site.step_h
+        g, t = np.nonzero(np.abs(per_kwh) > _LEAST_PRICE)
+        node, phase = limits.node[g], limits.phase[g]
+        imports = price[g, t] > 0.0
+        unit = np.where(
+            phase > 0, LimitUnit.CURRENT_A, np.where(imports, LimitUnit.IMPORT_KW, LimitUnit.EXPORT_KW)
+        )
+        limit_kw = np.where(imports, tree.max_import_kw[node, t], tree.max_export_kw[node, t])
+        if agreed:
+            unit, limit_kw = np.full(len(g), LimitUnit.AGREEMENT_IMPORT_KW), tree.agreement_import_kw[node, t]
+        limit = np.where(phase > 0, tree.max_current_a[node], limit_kw)
+        amount = np.abs(per_kwh[g, t]) * np.where(phase > 0, tree.nominal_voltage_v[node] / 1000.0, 1.0)
+        parts.append((node, t, phase, unit, limit, amount))
+    return _rows(parts)
+
+
+def _limit_violations(site: Site, power_kw: FloatArray) -> LimitRows:
+    """Every limit of the tree that instantaneous power, fixed load included, exceeds."""
+    tree, phases = site.tree, site.problem.sessions.phases
+    instantaneous = instantaneous_kw(site, power_kw)
+    below = tree.subtree_matrix()[:, site.node]
+    total = tree.fixed_kw + below @ instantaneous
+    parts = []
+    for limit, sign, unit in (
+        (tree.max_import_kw, 1.0, LimitUnit.IMPORT_KW),
+        (tree.max_export_kw, -1.0, LimitUnit.EXPORT_KW),
+        (tree.agreement_import_kw, 1.0, LimitUnit.AGREEMENT_IMPORT_KW),
+    ):
+        excess = sign * total - limit
+        node, t = np.nonzero(excess > _LEAST_EXCESS)
+        parts.append((node, t, np.zeros_like(t), np.full(len(t), unit), limit[node, t], excess[node, t]))
+    limited = np.isfinite(tree.max_current_a)
+    if limited.any():
+        per_phase = ACTIVE[phases] / PHASE_COUNT[phases, None]
+        for phase in range(3):
+            kw = tree.fixed_phase_kw[:, phase] + below @ (instantaneous * per_phase[:, phase, None])
+            excess = 1000.0 * np.abs(kw) / tree.nominal_voltage_v[:, None] - tree.max_current_a[:, None]
+            node, t = np.nonzero(excess > _LEAST_EXCESS)
+            limit_a = tree.max_current_a[node]
+            parts.append(
+                (
+                    node,
+                    t,
+                    np.full(len(t), phase + 1),
+                    np.full(len(t), LimitUnit.CURRENT_A),
+                    limit_a,
+                    excess[node, t],
+                )
+            )
+    return _rows(parts)
+
+
+def _rows(parts: list[tuple[IntArray, IntArray, IntArray, IntArray, FloatArray, FloatArray]]) -> LimitRows:
+    whole = [
+        np.concatenate([part[k] for part in parts]) if parts else np.empty(0, dtype=np.int64)
+        for k in range(4)
+    ]
+    real = [np.concatenate([part[k] for part in parts]) if parts else np.empty(0) for k in (4, 5)]
+    return LimitRows(whole[0], whole[1], whole[2], whole[3], real[0], real[1])
