@@ -1,0 +1,241 @@
+"""A server put together, started, drained and stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from sqlalchemy.engine import make_url
+from structlog.typing import FilteringBoundLogger
+
+from evflex.charging.v1 import charging_service_pb2, charging_service_pb2_grpc
+from evflex.server.caller import CallerResolver, caller_resolver
+from evflex.server.charging.planner import Planner
+from evflex.server.charging.servicer import ChargingServicer
+from evflex.server.charging.watch_hub import WatchHub
+from evflex.server.engine_port import ChargingEngine, KernelEngine
+from evflex.server.errors import ServiceError
+from evflex.server.interceptor import CallInterceptor
+from evflex.server.log import make_log, places
+from evflex.server.metrics import Metrics, MetricsPort
+from evflex.server.settings import Settings, is_loopback, split_address
+from evflex.server.solve_pool import SolvePool
+from evflex.server.store.database import Database
+from evflex.server.store.schedules import ScheduleStore
+from evflex.server.telemetry import open_telemetry
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_HEALTH_THREADS = 16
+_POOL_CLOSE_S = 5.0
+
+
+class InsecureListenError(ValueError):
+    """The address can be reached from other machines, and insecure listening is not allowed."""
+
+
+class Server:
+    """A gRPC server of all services, with its pool, store and metrics.
+
+    A context manager: entering starts, leaving stops without grace.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        engine: ChargingEngine | None = None,
+        resolve_caller: CallerResolver | None = None,
+        log: FilteringBoundLogger | None = None,
+    ) -> None:
+        """Put the parts together; nothing is opened yet.
+
+        Args:
+            settings: All that can be set.
+            engine: Another solver in place of the kernels.
+            resolve_caller: Another way to tell who calls.
+            log: Another logger.
+
+        Raises:
+            InsecureListenError: `settings.listen` is not loopback, and `allow_insecure` is not set.
+        """
+        host, _ = split_address(settings.listen)
+        if not is_loopback(host) and not settings.allow_insecure:
+            raise InsecureListenError(
+                f"{settings.listen} can be reached from other machines without encryption or authentication; "
+                "listen on 127.0.0.1, or set allow_insecure"
+            )
+        self.settings = settings
+        self.metrics = Metrics()
+        self.log = log or make_log(settings.log_level)
+        self._engine = engine or KernelEngine()
+        self._resolve_caller = resolve_caller or caller_resolver(settings)
+        self._health = health.HealthServicer(
+            experimental_non_blocking=True, experimental_thread_pool=ThreadPoolExecutor(_HEALTH_THREADS)
+        )
+        self._draining = threading.Event()
+        self._ready = threading.Event()
+        self._stopped = threading.Event()
+        self._stopping = threading.Lock()
+        self._failed = False
+        self._port = 0
+
+    @property
+    def port(self) -> int:
+        """Port of the API, known once started."""
+        return self._port
+
+    @property
+    def metrics_port(self) -> int:
+        """Port of the metrics, 0 where they are off."""
+        return self._metrics_port.port if self._metrics_port else 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether the kernels could not be warmed up."""
+        return self._failed
+
+    def start(self) -> int:
+        """Open the store and the ports, and begin to warm up; health reports SERVING when that is done.
+
+        Returns:
+            The port of the API.
+
+        Raises:
+            OSError: A port is taken, or the store cannot be opened.
+        """
+        settings = self.settings
+        self._telemetry = open_telemetry(settings)
+        self._database = _open_database(settings)
+        store = ScheduleStore(self._database)
+        self.pool = SolvePool(
+            settings.solve_threads, settings.solve_queue_limit, settings.retry_delay_s, self.metrics, self.log
+        )
+        self._hub = WatchHub(store, settings, self.metrics, self.log)
+        planner = Planner(settings, self._engine, self.pool, store, self.metrics)
+        self._grpc = self._build(ChargingServicer(planner, self._hub, self._draining, self.log))
+        self._set_health(_NOT_SERVING)
+        try:
+            self._port = self._grpc.add_insecure_port(settings.listen)
+        except RuntimeError:
+            self._port = 0
+        if self._port == 0:
+            self._close_parts()
+            raise OSError(f"cannot listen on {settings.listen}; is the port taken?")
+        self._metrics_port: MetricsPort | None = None
+        try:
+            if settings.metrics_listen:
+                self._metrics_port = MetricsPort(settings.metrics_listen, self.metrics)
+        except OSError as error:
+            self._close_parts()
+            raise OSError(
+                f"cannot listen on {settings.metrics_listen} for metrics: {error.strerror}"
+            ) from error
+        self._grpc.start()
+        self.log.info("listening", port=self._port, metrics_port=self.metrics_port)
+        threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
+        return self._port
+
+    def wait_until_serving(self, timeout_s: float | None = None) -> bool:
+        """Wait for the warm-up; False when it failed or `timeout_s` passed."""
+        return self._ready.wait(timeout_s) and not self._failed
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until the server has stopped; False when `timeout_s` passed before."""
+        return self._stopped.wait(timeout_s)
+
+    def stop(self, grace_s: float | None = None) -> None:
+        """Drain and stop: report NOT_SERVING, take no new RPCs, give running ones `grace_s`, cut off the rest, flush.
+
+        May be called again, also from another thread: a shorter grace then replaces the first.
+        """
+        grace_s = self.settings.drain_grace_s if grace_s is None else grace_s
+        self._draining.set()
+        self._health.enter_graceful_shutdown()
+        over = self._grpc.stop(grace_s)
+        self._hub.close()
+        over.wait()
+        with self._stopping:
+            if not self._stopped.is_set():
+                self._close_parts()
+                self.log.info("stopped")
+                self._stopped.set()
+
+    def __enter__(self) -> Server:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop without grace."""
+        self.stop(0.0)
+
+    def _build(self, servicer: ChargingServicer) -> grpc.Server:
+        settings = self.settings
+        streams = settings.max_streams + settings.max_watches
+        interceptors: list[grpc.ServerInterceptor] = [
+            CallInterceptor(self._resolve_caller, self.log, self.metrics, settings.max_unary_answer_bytes)
+        ]
+        if self._telemetry:
+            interceptors.insert(0, self._telemetry.interceptor)
+        server = grpc.server(
+            # threads are made as needed; a stream keeps one for its whole length
+            ThreadPoolExecutor(settings.rpc_threads + streams, thread_name_prefix="rpc"),
+            interceptors=interceptors,
+            options=[
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", int(settings.reuse_port)),
+            ],
+        )
+        charging_service_pb2_grpc.add_ChargingServiceServicer_to_server(servicer, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection(
+            (*_service_names(), health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
+        return server
+
+    def _warm_up(self) -> None:
+        started = time.perf_counter()
+        try:
+            if self.settings.warm_up:
+                self._engine.warm_up()
+        except Exception as error:
+            self.log.error("warm-up failed", exception=type(error).__name__, places=places(error))
+            self._failed = True
+        else:
+            self._set_health(_SERVING)  # without effect once draining
+            self.log.info("serving", warm_up_s=round(time.perf_counter() - started, 3))
+        self._ready.set()
+
+    def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
+        for name in (health.OVERALL_HEALTH, *_service_names()):
+            self._health.set(name, status)
+
+    def _close_parts(self) -> None:
+        if not self.pool.close(_POOL_CLOSE_S):
+            self.log.warning("a solve did not stop when told to")
+        self._database.close()
+        if getattr(self, "_metrics_port", None):
+            self._metrics_port.close()
+        if self._telemetry:
+            self._telemetry.close()
+
+
+def _open_database(settings: Settings) -> Database:
+    try:
+        return Database(settings)
+    except ServiceError as error:
+        where = make_url(settings.resolved_database_url).render_as_string(hide_password=True)
+        raise OSError(f"cannot open the store {where}: {error.message} ({error.__cause__})") from error
+
+
+def _service_names() -> tuple[str, ...]:
+    return (charging_service_pb2.DESCRIPTOR.services_by_name["ChargingService"].full_name,)

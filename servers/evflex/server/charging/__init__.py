@@ -1,0 +1,1 @@
+"""ChargingService: requests to problems, plans to answers, and what is stored and watched."""

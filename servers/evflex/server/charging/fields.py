@@ -1,0 +1,77 @@
+"""Rules that only the wire knows: identifiers, times and lengths, reported like the engine's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from evflex.engine.validation import Rules, Violation
+
+MAX_ID_LENGTH = 256
+# Years 1 to 9999, as google.protobuf.Timestamp has it.
+MIN_TIMESTAMP_S = -62_135_596_800
+MAX_TIMESTAMP_S = 253_402_300_799
+MAX_DURATION_S = 315_576_000_000
+NANOS = 1_000_000_000
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def check_request_id(rules: Rules, request_id: str, *, required: bool) -> None:
+    """Report a request id that is no UUID, or is absent where it is required."""
+    if request_id or required:
+        rules.check(bool(_UUID.fullmatch(request_id)), "request_id", "must be a UUID")
+
+
+def check_id(rules: Rules, path: str, value: str, *, required: bool = False) -> None:
+    """Report an identifier that is empty where required, too long, or holds control characters."""
+    if value.isprintable() and len(value) <= MAX_ID_LENGTH and (value or not required):
+        return
+    if not value:
+        rules.check(False, path, "must not be empty")
+    elif len(value) > MAX_ID_LENGTH:
+        rules.check(False, path, f"must have at most {MAX_ID_LENGTH} characters, has {len(value)}")
+    else:
+        rules.check(False, path, "must hold printable characters only")
+
+
+def check_ids(rules: Rules, table: str, column: str, values: Sequence[str]) -> None:
+    """Report each identifier of a column that is too long or holds control characters."""
+    joined = "".join(values)
+    if joined.isprintable() and (len(joined) <= MAX_ID_LENGTH or max(map(len, values)) <= MAX_ID_LENGTH):
+        return
+    for i, value in enumerate(values):
+        check_id(rules, f"{table}[{i}].{column}", value)
+
+
+def timestamp_s(rules: Rules, path: str, value: Timestamp) -> float:
+    """Seconds since 1970-01-01 UTC; reports a time outside years 1 to 9999."""
+    if not (MIN_TIMESTAMP_S <= value.seconds <= MAX_TIMESTAMP_S and 0 <= value.nanos < NANOS):
+        rules.check(False, path, "must be a valid timestamp (years 1 to 9999, nanos 0 to 999 999 999)")
+    return value.seconds + value.nanos * 1e-9
+
+
+def duration_s(rules: Rules, path: str, value: Duration) -> float:
+    """Seconds; reports a duration that protobuf does not allow."""
+    seconds, nanos = value.seconds, value.nanos
+    if abs(seconds) > MAX_DURATION_S or abs(nanos) >= NANOS or seconds * nanos < 0:
+        rules.check(
+            False, path, "must be a valid duration (up to 10 000 years, seconds and nanos of one sign)"
+        )
+    return seconds + nanos * 1e-9
+
+
+def merged(wire: Rules, engine: Rules) -> list[Violation]:
+    """All faults: the wire's, and of the engine's those that are not about a field reported already or below it."""
+    reported = {violation.field for violation in wire.violations}
+    return [*wire.violations, *(v for v in engine.violations if not _covered(v.field, reported))]
+
+
+def _covered(field: str, reported: set[str]) -> bool:
+    if not reported:
+        return False
+    if field in reported:
+        return True
+    return any(field[:i] in reported for i, letter in enumerate(field) if letter in ".[")

@@ -1,0 +1,260 @@
+"""Plans one site: limits, decoding, the solve in the pool, encoding, and storing where asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from google.rpc import code_pb2
+
+from evflex.charging.v1 import charging_service_pb2, schedule_pb2
+from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
+from evflex.engine.charging.schedule import Schedule
+from evflex.engine.termination import TerminationReason
+from evflex.engine.validation import InvalidProblemError, Rules
+from evflex.server.caller import Caller
+from evflex.server.calls import Call
+from evflex.server.charging import stored
+from evflex.server.charging.decode import DecodedRequest, decode_grid, decode_request
+from evflex.server.charging.encode import encode_schedule
+from evflex.server.charging.limits import check_limits, check_unary_answer
+from evflex.server.engine_port import ChargingEngine
+from evflex.server.errors import ServiceError, busy, invalid, invalid_problem
+from evflex.server.metrics import Metrics
+from evflex.server.settings import Settings
+from evflex.server.solve_pool import Job, SolvePool
+from evflex.server.store.schedules import NewSchedule, ScheduleStore
+
+PREVIOUS_FIELD = "options.previous_schedule_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan, and the row to store where the request asks for it."""
+
+    schedule: schedule_pb2.Schedule
+    new: NewSchedule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Plans sites.
+
+    Attributes:
+        settings: Limits and deadlines.
+        engine: Plans a problem.
+        pool: Where solves run.
+        store: Where schedules are kept.
+        metrics: Counts solves.
+        now_unix_us: The clock, microseconds since 1970-01-01 UTC.
+    """
+
+    settings: Settings
+    engine: ChargingEngine
+    pool: SolvePool
+    store: ScheduleStore
+    metrics: Metrics
+    now_unix_us: Callable[[], int] = lambda: time.time_ns() // 1_000
+
+    def plan_one(
+        self, request: charging_service_pb2.OptimizeScheduleRequest, call: Call
+    ) -> schedule_pb2.Schedule | None:
+        """Plan a site for a unary call; None when it was only to be checked.
+
+        Raises:
+            ServiceError: The request is refused, no thread is free, or nobody waits any more.
+        """
+        check_limits(request, self.settings)
+        check_unary_answer(call.method, request, self.settings)
+        problem, options = self.prepare(
+            request, call.caller, self._time_limit_s(call.remaining_s(self.settings.default_deadline_s))
+        )
+        if request.validate_only:
+            return None
+        if request.store:
+            earlier = self.store.find_answer(stored.optimize_key(call.caller.tenant_id, request))
+            if earlier is not None:
+                return stored.whole(earlier)
+        deadline_s = time.monotonic() + options.time_limit_s
+        outcome: list[Planned | Exception] = []
+
+        def solve(cancel: threading.Event) -> None:
+            try:
+                left_s = _positive(deadline_s - time.monotonic())
+                plan = self._solve(problem, dataclasses.replace(options, time_limit_s=left_s), cancel)
+                outcome.append(self._planned(request, problem, plan, call.caller))
+            except Exception as error:
+                outcome.append(error)
+
+        job = Job(solve)
+        self.pool.unary.submit(job)
+        call.on_end(lambda: self.pool.unary.cancel(job))
+        job.finished.wait()
+        if call.ended.is_set():
+            raise _nobody_waits(call)
+        if job.dropped:
+            raise busy("SHUTTING_DOWN", "the server is shutting down", self.settings.retry_delay_s)
+        result = outcome[0]
+        if isinstance(result, Exception):
+            raise result
+        return self.stored([result])[0]
+
+    def plan_site(
+        self,
+        request: charging_service_pb2.OptimizeScheduleRequest,
+        caller: Caller,
+        remaining_s: float,
+        cancel: threading.Event,
+    ) -> Planned:
+        """Plan a site of a stream, in a thread of the pool; what is to be stored is handed back.
+
+        Raises:
+            ServiceError: This site has no schedule.
+        """
+        check_limits(request, self.settings)
+        decoded = decode_request(request, self._time_limit_s(remaining_s))
+        problem, options = decoded.problem, decoded.options
+        # otherwise the engine alone checks its rules, once
+        if decoded.wire.violations or request.validate_only or request.options.previous_schedule_id:
+            problem, options = self._checked(request, caller, decoded)
+        self._check_area(request, caller)
+        if request.validate_only:
+            return Planned(schedule_pb2.Schedule())
+        if request.store:
+            earlier = self.store.find_answer(stored.optimize_key(caller.tenant_id, request))
+            if earlier is not None:
+                return Planned(stored.whole(earlier))
+        return self._planned(request, problem, self._solve(problem, options, cancel), caller)
+
+    def prepare(
+        self, request: charging_service_pb2.OptimizeScheduleRequest, caller: Caller, time_limit_s: float
+    ) -> tuple[ScheduleProblem, ScheduleOptions]:
+        """The request in the engine's terms, every rule checked.
+
+        Raises:
+            ServiceError: INVALID_ARGUMENT with every fault.
+        """
+        checked = self._checked(request, caller, decode_request(request, time_limit_s))
+        self._check_area(request, caller)
+        return checked
+
+    def stored(self, plans: Sequence[Planned]) -> list[schedule_pb2.Schedule]:
+        """Store the plans that ask for it in one transaction, and return the schedules as stored.
+
+        Raises:
+            ServiceError: Nothing was stored, or the only plan was refused.
+        """
+        answers = self.stored_or_refused(plans)
+        for answer in answers:
+            if isinstance(answer, ServiceError):
+                raise answer
+        return [answer for answer in answers if not isinstance(answer, ServiceError)]
+
+    def stored_or_refused(self, plans: Sequence[Planned]) -> list[schedule_pb2.Schedule | ServiceError]:
+        """As :meth:`stored`, but a refused plan does not hold up the others."""
+        news = [plan.new for plan in plans if plan.new is not None]
+        if not news:
+            return [plan.schedule for plan in plans]
+        rows = iter(self.store.save(news))
+        answers: list[schedule_pb2.Schedule | ServiceError] = []
+        for plan in plans:
+            row = None if plan.new is None else next(rows)
+            if row is None or plan.new is None:
+                answers.append(plan.schedule)
+            elif isinstance(row, ServiceError):
+                answers.append(row)
+            elif row.payload is plan.new.payload:
+                answers.append(stored.completed(plan.schedule, row))
+            else:  # the same request was answered meanwhile
+                answers.append(stored.whole(row))
+        return answers
+
+    def _checked(
+        self, request: charging_service_pb2.OptimizeScheduleRequest, caller: Caller, decoded: DecodedRequest
+    ) -> tuple[ScheduleProblem, ScheduleOptions]:
+        previous = self._previous(request, caller, decoded.wire)
+        violations = decoded.violations()
+        if violations:
+            raise invalid(violations)
+        if previous is None:
+            return decoded.problem, decoded.options
+        power_kw = self.engine.align_previous(
+            decoded.problem.sessions.session_ids,
+            decoded.problem.grid,
+            tuple(previous.session_ids),
+            decode_grid(Rules(), previous.time_grid),
+            stored.power_matrix(previous),
+        )
+        return decoded.problem, dataclasses.replace(decoded.options, previous_power_kw=power_kw)
+
+    def _previous(
+        self, request: charging_service_pb2.OptimizeScheduleRequest, caller: Caller, rules: Rules
+    ) -> schedule_pb2.Schedule | None:
+        schedule_id = request.options.previous_schedule_id
+        if not schedule_id:
+            return None
+        try:
+            row = self.store.get(caller.tenant_id, schedule_id)
+        except ServiceError as error:
+            if error.code != code_pb2.NOT_FOUND:
+                raise
+            row = None
+        if row is None or row.site_id != request.site_id or not caller.may_use_area(row.area_id):
+            rules.check(False, PREVIOUS_FIELD, "must name a stored schedule of the same site")
+            return None
+        return stored.whole(row)
+
+    def _check_area(self, request: charging_service_pb2.OptimizeScheduleRequest, caller: Caller) -> None:
+        if not caller.may_use_area(request.area_id):
+            raise ServiceError(
+                code_pb2.PERMISSION_DENIED, "AREA_NOT_ALLOWED", "the caller may not plan in this area_id"
+            )
+
+    def _time_limit_s(self, remaining_s: float) -> float:
+        """Longest solve that leaves a margin for encoding, storing and sending, at most a fifth of what is left."""
+        return _positive(remaining_s - min(self.settings.deadline_margin_s, 0.2 * remaining_s))
+
+    def _solve(self, problem: ScheduleProblem, options: ScheduleOptions, cancel: threading.Event) -> Schedule:
+        try:
+            plan = self.engine.optimize_schedule(problem, options, cancel)
+        except InvalidProblemError as error:
+            raise invalid_problem(error) from error
+        ended = plan.termination
+        self.metrics.solved(TerminationReason(ended.reason).name, ended.solve_duration_s, ended.relative_gap)
+        return plan
+
+    def _planned(
+        self,
+        request: charging_service_pb2.OptimizeScheduleRequest,
+        problem: ScheduleProblem,
+        plan: Schedule,
+        caller: Caller,
+    ) -> Planned:
+        now_unix_us = self.now_unix_us()
+        schedule = encode_schedule(request, problem, plan, caller.tenant_id, now_unix_us)
+        if not request.store:
+            return Planned(schedule)
+        return Planned(
+            schedule, stored.new_row(stored.optimize_key(caller.tenant_id, request), schedule, now_unix_us)
+        )
+
+
+def _positive(left_s: float) -> float:
+    if left_s <= 0.0:
+        raise ServiceError(
+            code_pb2.DEADLINE_EXCEEDED,
+            "DEADLINE_TOO_SHORT",
+            "too little of the deadline is left to solve and answer",
+        )
+    return left_s
+
+
+def _nobody_waits(call: Call) -> ServiceError:
+    if call.deadline_s is not None and time.monotonic() >= call.deadline_s:
+        return ServiceError(
+            code_pb2.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "the deadline passed before a plan was made"
+        )
+    return ServiceError(code_pb2.CANCELLED, "CANCELLED", "the caller went away")

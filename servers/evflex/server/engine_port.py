@@ -1,0 +1,67 @@
+"""What the server needs of the engine, so that tests can put another solver in its place."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
+from evflex.engine.charging.schedule import Schedule
+from evflex.engine.supply_tree import FloatArray
+from evflex.engine.timegrid import TimeGrid
+
+
+class ChargingEngine(Protocol):
+    """Plans the charging of one site."""
+
+    def warm_up(self) -> None:
+        """Compile the kernels."""
+
+    def optimize_schedule(
+        self, problem: ScheduleProblem, options: ScheduleOptions, cancel: threading.Event | None = None
+    ) -> Schedule:
+        """Plan one site; see :func:`evflex.engine.charging.optimize_schedule`."""
+
+    def align_previous(
+        self,
+        session_ids: Sequence[str],
+        grid: TimeGrid,
+        previous_session_ids: Sequence[str],
+        previous_grid: TimeGrid,
+        previous_power_kw: FloatArray,
+    ) -> FloatArray:
+        """Lay a stored plan onto a new grid; NaN where it says nothing."""
+
+
+class KernelEngine:
+    """The engine itself."""
+
+    def warm_up(self) -> None:
+        """See :class:`ChargingEngine`."""
+        from evflex.engine import charging
+
+        charging.warm_up()
+
+    def optimize_schedule(
+        self, problem: ScheduleProblem, options: ScheduleOptions, cancel: threading.Event | None = None
+    ) -> Schedule:
+        """See :class:`ChargingEngine`."""
+        from evflex.engine import charging
+
+        return charging.optimize_schedule(problem, options, cancel)
+
+    def align_previous(
+        self,
+        session_ids: Sequence[str],
+        grid: TimeGrid,
+        previous_session_ids: Sequence[str],
+        previous_grid: TimeGrid,
+        previous_power_kw: FloatArray,
+    ) -> FloatArray:
+        """See :class:`ChargingEngine`."""
+        from evflex.engine import charging
+
+        return charging.align_previous(
+            session_ids, grid, previous_session_ids, previous_grid, previous_power_kw
+        )

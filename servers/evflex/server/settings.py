@@ -1,0 +1,182 @@
+"""Everything about a server that can be set, by flag, environment or file."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from sqlalchemy.engine import make_url
+
+ENVIRONMENT_PREFIX = "EVFLEX_"
+CONFIG_VARIABLE = "EVFLEX_CONFIG_FILE"
+MEBIBYTE = 1 << 20
+
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+def _default_data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "evflex"
+
+
+class Settings(BaseSettings):
+    """Settings of a server: keyword arguments override `EVFLEX_…` variables, which override the TOML file.
+
+    The file is `config_file`, or the one that EVFLEX_CONFIG_FILE names; its keys are the fields below.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
+
+    config_file: Path | None = Field(None, description="TOML file with any of these settings")
+
+    listen: str = Field("127.0.0.1:50151", description="host:port of the API; port 0 takes a free one")
+    metrics_listen: str = Field(
+        "127.0.0.1:50152",
+        description="host:port of the Prometheus metrics; port 0 takes a free one, empty is off",
+    )
+    allow_insecure: bool = Field(
+        False, description="listen beyond loopback without encryption or authentication"
+    )
+    reuse_port: bool = Field(False, description="share the port with other processes (one server a core)")
+    default_tenant: str = Field("default", description="tenant of a caller who names none")
+
+    data_dir: Path = Field(default_factory=_default_data_dir, description="folder of the embedded database")
+    database_url: str = Field("", description="SQLAlchemy URL of the database; empty is SQLite in data_dir")
+    sqlite_synchronous: Literal["FULL", "NORMAL"] = Field(
+        "FULL",
+        description="NORMAL stores faster; a power cut may then lose the last schedules, never damage any",
+    )
+
+    rpc_threads: Count = Field(32, description="RPCs served at the same time, beside streams and watches")
+    solve_threads: Count = Field(
+        default_factory=lambda: os.cpu_count() or 1, description="solves that run at the same time"
+    )
+    solve_queue_limit: Annotated[int, Field(ge=0)] = Field(
+        64, description="solves that wait for a thread; more are refused with UNAVAILABLE"
+    )
+    max_streams: Count = Field(16, description="OptimizeSchedules streams at the same time")
+    stream_sites_in_flight: Count = Field(
+        32, description="sites of one stream that are read and not yet answered"
+    )
+    max_watches: Count = Field(500, description="WatchSchedules streams at the same time")
+
+    max_message_bytes: Count = Field(16 * MEBIBYTE, description="largest request message")
+    max_unary_answer_bytes: Count = Field(3 * MEBIBYTE, description="largest answer of a unary RPC")
+    max_sessions: Count = Field(20_000, description="sessions of one site")
+    max_steps: Count = Field(35_136, description="steps of a time grid")
+    max_session_steps: Count = Field(2_000_000, description="sessions times steps of one site")
+    max_nodes: Count = Field(2_000, description="nodes of one site's tree")
+    max_node_steps: Count = Field(2_000_000, description="nodes times steps of one site")
+    max_watched_sites: Count = Field(10_000, description="sites that one watch may name")
+
+    default_deadline_s: Seconds = Field(
+        30.0, description="time of a unary solve whose caller sets no deadline"
+    )
+    stream_default_deadline_s: Seconds = Field(600.0, description="the same for OptimizeSchedules")
+    deadline_margin_s: Seconds = Field(
+        0.25, description="kept back from a deadline to encode, store and send"
+    )
+    retry_delay_s: Seconds = Field(1.0, description="told to callers who are refused with UNAVAILABLE")
+    drain_grace_s: Annotated[float, Field(ge=0.0)] = Field(
+        30.0, description="given to running RPCs on SIGTERM"
+    )
+
+    watch_poll_s: Seconds = Field(0.5, description="how often changes by other processes are looked for")
+    watch_heartbeat_s: Seconds = Field(15.0, description="silence after which a watch sends a heartbeat")
+    watch_queue_limit: Count = Field(
+        256, description="changes kept for a watcher before it is dropped as too slow"
+    )
+    watch_stall_s: Seconds = Field(
+        30.0, description="a dropped watcher that reads nothing this long is cut off"
+    )
+
+    warm_up: bool = Field(True, description="compile the kernels before health reports SERVING")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+    otel_endpoint: str = Field("", description="OTLP/gRPC endpoint for traces; empty is off")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: keyword arguments, environment, file."""
+        named = init_settings().get("config_file") or os.environ.get(CONFIG_VARIABLE)
+        if not named:
+            return init_settings, env_settings
+        if not Path(named).is_file():
+            raise FileNotFoundError(f"config_file does not exist: {named}")
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=Path(named))
+
+    @field_validator("listen", "metrics_listen")
+    @classmethod
+    def _has_host_and_port(cls, address: str) -> str:
+        if address:
+            split_address(address)
+        return address
+
+    @field_validator("default_tenant")
+    @classmethod
+    def _tenant_is_plain(cls, tenant_id: str) -> str:
+        if not tenant_id or len(tenant_id) > 64 or not tenant_id.replace("-", "").replace("_", "").isalnum():
+            raise ValueError("must be 1 to 64 letters, digits, hyphens or underscores")
+        return tenant_id
+
+    @property
+    def resolved_database_url(self) -> str:
+        """URL of the database, the embedded one where none is set."""
+        return self.database_url or f"sqlite:///{self.data_dir.expanduser() / 'evflex.sqlite3'}"
+
+    def shown(self) -> str:
+        """All settings as TOML, with the meaning of each; passwords are hidden."""
+        lines = []
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name == "database_url" and value:
+                value = make_url(value).render_as_string(hide_password=True)
+            lines.append(f"# {field.description}")
+            lines.append(f"# {name} =" if value is None else f"{name} = {_toml(value)}")
+        return "\n".join(lines) + "\n"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of `host:port`; an IPv6 host stands in brackets.
+
+    Raises:
+        ValueError: The address has no host, or no port from 0 to 65535.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError(f"must be host:port with a port from 0 to 65535, is {address!r}")
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,1 @@
+"""What the server keeps: schedules, the requests that made them, and a log of changes."""

@@ -1,0 +1,1 @@
+"""Alembic environment; `env.py` and `versions` are run by :mod:`evflex.server.store.database`."""
