@@ -1,0 +1,37 @@
+"""Plans are optimal to the gap that they state, and keep every rule: small problems against the reference."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+
+from evflex.engine.charging import optimize_schedule
+from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
+from evflex.engine.termination import TerminationReason
+from tests.conftest import SOAK
+from tests.engine.charging.reference.checker import check
+from tests.engine.charging.reference.compare import differences
+from tests.engine.charging.reference.generators import FEATURES, problems, random_problem, some_features
+
+
+@pytest.mark.parametrize("seed", range(40 if SOAK else 3))
+@pytest.mark.parametrize("feature", FEATURES)
+def test_each_feature_alone_is_planned_to_the_optimum(feature: str, seed: int) -> None:
+    problem, options = random_problem(100 + seed, {feature}, count=2 + seed % 3, steps=4 + seed % 3)
+    schedule = optimize_schedule(problem, options)
+    assert differences(problem, options, schedule) == []
+    assert schedule.termination.reason == TerminationReason.OPTIMAL
+
+
+@pytest.mark.parametrize("seed", range(2000 if SOAK else 60))
+def test_features_together_are_planned_to_the_optimum(seed: int) -> None:
+    problem, options = random_problem(seed, some_features(seed), count=1 + seed % 4, steps=1 + seed % 7)
+    assert differences(problem, options, optimize_schedule(problem, options)) == []
+
+
+@given(problems(most_sessions=5, most_steps=12))
+def test_any_problem_gets_a_plan_that_keeps_its_rules(
+    given_: tuple[ScheduleProblem, ScheduleOptions],
+) -> None:
+    problem, options = given_
+    assert check(problem, options, optimize_schedule(problem, options)) == []
