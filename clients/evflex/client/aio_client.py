@@ -43,9 +43,7 @@ class AsyncEvflexClient:
             metadata: Sent with every call.
             retry: When a call is repeated.
         """
-        self._transport = AsyncTransport(
-            Connection(address, credentials, metadata or {}, retry or RetryPolicy())
-        )
+        self._transport = AsyncTransport(Connection(address, credentials, metadata or {}, retry or RetryPolicy()))
 
     async def __aenter__(self) -> Self:
         return self
@@ -59,9 +57,7 @@ class AsyncEvflexClient:
         """End the connection and all calls on it."""
         await self._transport.close()
 
-    async def optimize_schedule(
-        self, request: ScheduleRequest, *, timeout_s: float | None = None
-    ) -> Schedule:
+    async def optimize_schedule(self, request: ScheduleRequest, *, timeout_s: float | None = None) -> Schedule:
         """Plan one site."""
         answer = await self._transport.unary(operations.OPTIMIZE_SCHEDULE, request.to_message(), timeout_s)
         return Schedule.from_message(answer.schedule)
@@ -139,9 +135,7 @@ class AsyncEvflexClient:
         attempts = self._transport.attempts(operation, timeout_s)
         while True:
             try:
-                async for message in self._transport.server_stream(
-                    operation, watch.request(), attempts.remaining_s()
-                ):
+                async for message in self._transport.server_stream(operation, watch.request(), attempts.remaining_s()):
                     attempts.succeeded()
                     event = watch.accept(message)
                     if event is not None:

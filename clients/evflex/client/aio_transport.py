@@ -23,9 +23,7 @@ class AsyncTransport:
         if connection.credentials is None:
             self._channel = grpc.aio.insecure_channel(connection.address, options=options)
         else:
-            self._channel = grpc.aio.secure_channel(
-                connection.address, connection.credentials, options=options
-            )
+            self._channel = grpc.aio.secure_channel(connection.address, connection.credentials, options=options)
 
     async def close(self) -> None:
         """End the connection and all calls on it."""
@@ -47,9 +45,7 @@ class AsyncTransport:
         attempts = self.attempts(operation, timeout_s)
         while True:
             try:
-                answer: ResponseT = await call(
-                    request, timeout=attempts.remaining_s(), metadata=self.connection.pairs
-                )
+                answer: ResponseT = await call(request, timeout=attempts.remaining_s(), metadata=self.connection.pairs)
                 return answer
             except grpc.aio.AioRpcError as error:
                 await self.pause(attempts, self.error(error, operation))

@@ -40,9 +40,7 @@ class EvflexError(Exception):
 
     retryable = False
 
-    def __init__(
-        self, message: str, *, code: str, server: str = "", operation: str = "", request_id: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, code: str, server: str = "", operation: str = "", request_id: str = "") -> None:
         self.message = message
         self.server = server
         self.operation = operation
@@ -52,9 +50,7 @@ class EvflexError(Exception):
 
     def __str__(self) -> str:
         """Message first, then where it comes from."""
-        origin = " ".join(
-            part for part in (self.operation, f"at {self.server}" if self.server else "") if part
-        )
+        origin = " ".join(part for part in (self.operation, f"at {self.server}" if self.server else "") if part)
         request = f", request {self.request_id}" if self.request_id else ""
         return f"{self.message} [{self.code}{', ' + origin if origin else ''}{request}]"
 

@@ -55,9 +55,7 @@ GET_SCHEDULE = Operation(CHARGING_SERVICE, "GetSchedule", pb.GetScheduleRequest,
 GET_LATEST_SCHEDULE = Operation(
     CHARGING_SERVICE, "GetLatestSchedule", pb.GetLatestScheduleRequest, pb.GetLatestScheduleResponse, 10.0
 )
-LIST_SCHEDULES = Operation(
-    CHARGING_SERVICE, "ListSchedules", pb.ListSchedulesRequest, pb.ListSchedulesResponse, 10.0
-)
+LIST_SCHEDULES = Operation(CHARGING_SERVICE, "ListSchedules", pb.ListSchedulesRequest, pb.ListSchedulesResponse, 10.0)
 DELETE_SCHEDULE = Operation(
     CHARGING_SERVICE, "DeleteSchedule", pb.DeleteScheduleRequest, pb.DeleteScheduleResponse, 10.0
 )

@@ -163,9 +163,7 @@ class Schedule:
             power_kw=_matrix(message.power_kw, message.session_ids, index),
             current_a=_matrix(message.current_a, message.session_ids, index) if message.current_a else None,
             root_power_kw=_series(message.root_power_kw, index, "root_power_kw"),
-            uncontrolled_root_power_kw=_series(
-                message.uncontrolled_root_power_kw, index, "uncontrolled_root_power_kw"
-            ),
+            uncontrolled_root_power_kw=_series(message.uncontrolled_root_power_kw, index, "uncontrolled_root_power_kw"),
             sessions=_sessions(message),
             figures=ScheduleFigures.from_message(message),
             uncontrolled=ScheduleFigures.from_message(message.uncontrolled),
@@ -233,9 +231,7 @@ def _sessions(message: schedule_pb2.Schedule) -> pd.DataFrame:
         "self_supplied_kwh", "starts", "limiting_node_id",
     ]  # fmt: skip
     rows = [[getattr(result, column) for column in columns] for result in message.session_results]
-    index = pd.Index(
-        [result.session_id for result in message.session_results], name="session_id", dtype=object
-    )
+    index = pd.Index([result.session_id for result in message.session_results], name="session_id", dtype=object)
     frame = pd.DataFrame(rows, index=index, columns=columns)
     evse_ids = list(message.evse_ids)
     frame.insert(0, "evse_id", evse_ids if len(evse_ids) == len(frame) else [""] * len(frame))

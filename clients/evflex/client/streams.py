@@ -150,9 +150,7 @@ class SiteStream:
                 repeated = Violation("request_id", "is used by another site of this stream")
                 raise InvalidRequestError.before_sending([repeated])
         except InvalidRequestError as error:
-            fault = SiteFault(
-                request.site_id, request.request_id, error.code, error.message, error.violations
-            )
+            fault = SiteFault(request.site_id, request.request_id, error.code, error.message, error.violations)
             self._refused.append(fault)
             return None
         self._unanswered[message.request_id] = message

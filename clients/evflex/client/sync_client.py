@@ -119,9 +119,7 @@ class EvflexClient:
             NotFoundError: There is no such schedule.
         """
         request = pb.GetScheduleRequest(schedule_id=schedule_id, session_ids=session_ids)
-        return Schedule.from_message(
-            self._transport.unary(operations.GET_SCHEDULE, request, timeout_s).schedule
-        )
+        return Schedule.from_message(self._transport.unary(operations.GET_SCHEDULE, request, timeout_s).schedule)
 
     def get_latest_schedule(
         self, site_id: str, *, session_ids: Sequence[str] = (), timeout_s: float | None = None
@@ -193,9 +191,7 @@ class EvflexClient:
         attempts = self._transport.attempts(operation, timeout_s)
         while True:
             try:
-                for message in self._transport.server_stream(
-                    operation, watch.request(), attempts.remaining_s()
-                ):
+                for message in self._transport.server_stream(operation, watch.request(), attempts.remaining_s()):
                     attempts.succeeded()
                     event = watch.accept(message)
                     if event is not None:

@@ -51,9 +51,7 @@ class TimeGrid:
     def index(self) -> pd.DatetimeIndex:
         """Start of each step (UTC)."""
         start = pd.Timestamp(self.start_time).tz_convert("UTC").as_unit("ns")
-        return pd.date_range(
-            start, periods=self.step_count, freq=pd.Timedelta(self.step_duration), name="time"
-        )
+        return pd.date_range(start, periods=self.step_count, freq=pd.Timedelta(self.step_duration), name="time")
 
     def to_message(self) -> time_grid_pb2.TimeGrid:
         """Write a time grid of the contract.

@@ -58,9 +58,7 @@ class Transport:
         attempts = self.attempts(operation, timeout_s)
         while True:
             try:
-                answer: ResponseT = call(
-                    request, timeout=attempts.remaining_s(), metadata=self.connection.pairs
-                )
+                answer: ResponseT = call(request, timeout=attempts.remaining_s(), metadata=self.connection.pairs)
                 return answer
             except grpc.RpcError as error:
                 self.pause(attempts, self.error(error, operation))

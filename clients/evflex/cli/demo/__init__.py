@@ -1,0 +1,1 @@
+"""`evflex demo`: plans a day of charging on a server of its own and shows the saving."""
