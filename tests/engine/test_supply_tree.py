@@ -136,11 +136,7 @@ def test_any_tree_in_any_order_is_sorted_from_the_root(data: st.DataObject) -> N
     assert below.sum() == sum(len(tree.path_to_root(k)) for k in range(n))
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(["", "a", "b", "c"]), st.sampled_from(["", "a", "b", "x"])), max_size=6
-    )
-)
+@given(st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.sampled_from(["", "a", "b", "x"])), max_size=6))
 def test_validation_of_any_structure_ends_with_a_verdict(pairs: list[tuple[str, str]]) -> None:
     supply = nodes({str(k): "" for k in range(len(pairs))})
     supply = dataclasses.replace(

@@ -62,9 +62,7 @@ def test_a_stay_covers_whole_steps_and_parts_of_its_first_and_last() -> None:
 
 def test_stays_outside_the_grid_cover_nothing_of_it() -> None:
     grid = TimeGrid(1000.0, 100.0, 2)
-    ratio = grid.presence_ratio(
-        np.array([0.0, 1200.0, 1100.0, 0.0]), np.array([1000.0, 5000.0, 1100.0, 9000.0])
-    )
+    ratio = grid.presence_ratio(np.array([0.0, 1200.0, 1100.0, 0.0]), np.array([1000.0, 5000.0, 1100.0, 9000.0]))
     np.testing.assert_array_equal(ratio, [[0, 0], [0, 0], [0, 0], [1, 1]])
 
 

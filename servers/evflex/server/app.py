@@ -133,9 +133,7 @@ class Server:
                 self._metrics_port = MetricsPort(settings.metrics_listen, self.metrics)
         except OSError as error:
             self._close_parts()
-            raise OSError(
-                f"cannot listen on {settings.metrics_listen} for metrics: {error.strerror}"
-            ) from error
+            raise OSError(f"cannot listen on {settings.metrics_listen} for metrics: {error.strerror}") from error
         self._grpc.start()
         self.log.info("listening", port=self._port, metrics_port=self.metrics_port)
         threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
@@ -197,9 +195,7 @@ class Server:
         )
         charging_service_pb2_grpc.add_ChargingServiceServicer_to_server(servicer, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection(
-            (*_service_names(), health.SERVICE_NAME, reflection.SERVICE_NAME), server
-        )
+        reflection.enable_server_reflection((*_service_names(), health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
 
     def _warm_up(self) -> None:

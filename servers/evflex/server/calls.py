@@ -40,9 +40,7 @@ class Call:
     def of(cls, context: grpc.ServicerContext, method: str, request_id: str, caller: Caller) -> Call:
         """The call behind a gRPC context."""
         remaining_s = context.time_remaining()
-        call = cls(
-            method, request_id, caller, None if remaining_s is None else time.monotonic() + remaining_s
-        )
+        call = cls(method, request_id, caller, None if remaining_s is None else time.monotonic() + remaining_s)
         if not context.add_callback(call._end):
             call._end()
         return call

@@ -62,6 +62,4 @@ class KernelEngine:
         """See :class:`ChargingEngine`."""
         from evflex.engine import charging
 
-        return charging.align_previous(
-            session_ids, grid, previous_session_ids, previous_grid, previous_power_kw
-        )
+        return charging.align_previous(session_ids, grid, previous_session_ids, previous_grid, previous_power_kw)

@@ -63,9 +63,7 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
             return handler
         parse = lenient(handler.request_deserializer or bytes)
         if handler.response_streaming:
-            stream = self._streaming(
-                method, handler.stream_stream or handler.unary_stream, handler.response_serializer
-            )
+            stream = self._streaming(method, handler.stream_stream or handler.unary_stream, handler.response_serializer)
             if handler.request_streaming:
                 return grpc.stream_stream_rpc_method_handler(stream, parse, None)
             return grpc.unary_stream_rpc_method_handler(stream, parse, None)
@@ -134,9 +132,7 @@ class _Account:
             self._abort(error, self.call.request_id)
         elif isinstance(error, Exception):
             if self.call.ended.is_set():
-                self._abort(
-                    ServiceError(code_pb2.CANCELLED, "CANCELLED", "nobody waits"), self.call.request_id
-                )
+                self._abort(ServiceError(code_pb2.CANCELLED, "CANCELLED", "nobody waits"), self.call.request_id)
             self._rules.log.error(
                 "unexpected error", method=self._method, request_id=self.call.request_id,
                 exception=type(error).__name__, places=places(error),

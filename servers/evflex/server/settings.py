@@ -44,9 +44,7 @@ class Settings(BaseSettings):
         "127.0.0.1:50152",
         description="host:port of the Prometheus metrics; port 0 takes a free one, empty is off",
     )
-    allow_insecure: bool = Field(
-        False, description="listen beyond loopback without encryption or authentication"
-    )
+    allow_insecure: bool = Field(False, description="listen beyond loopback without encryption or authentication")
     reuse_port: bool = Field(False, description="share the port with other processes (one server a core)")
     default_tenant: str = Field("default", description="tenant of a caller who names none")
 
@@ -65,9 +63,7 @@ class Settings(BaseSettings):
         64, description="solves that wait for a thread; more are refused with UNAVAILABLE"
     )
     max_streams: Count = Field(16, description="OptimizeSchedules streams at the same time")
-    stream_sites_in_flight: Count = Field(
-        32, description="sites of one stream that are read and not yet answered"
-    )
+    stream_sites_in_flight: Count = Field(32, description="sites of one stream that are read and not yet answered")
     max_watches: Count = Field(500, description="WatchSchedules streams at the same time")
 
     max_message_bytes: Count = Field(16 * MEBIBYTE, description="largest request message")
@@ -79,26 +75,16 @@ class Settings(BaseSettings):
     max_node_steps: Count = Field(2_000_000, description="nodes times steps of one site")
     max_watched_sites: Count = Field(10_000, description="sites that one watch may name")
 
-    default_deadline_s: Seconds = Field(
-        30.0, description="time of a unary solve whose caller sets no deadline"
-    )
+    default_deadline_s: Seconds = Field(30.0, description="time of a unary solve whose caller sets no deadline")
     stream_default_deadline_s: Seconds = Field(600.0, description="the same for OptimizeSchedules")
-    deadline_margin_s: Seconds = Field(
-        0.25, description="kept back from a deadline to encode, store and send"
-    )
+    deadline_margin_s: Seconds = Field(0.25, description="kept back from a deadline to encode, store and send")
     retry_delay_s: Seconds = Field(1.0, description="told to callers who are refused with UNAVAILABLE")
-    drain_grace_s: Annotated[float, Field(ge=0.0)] = Field(
-        30.0, description="given to running RPCs on SIGTERM"
-    )
+    drain_grace_s: Annotated[float, Field(ge=0.0)] = Field(30.0, description="given to running RPCs on SIGTERM")
 
     watch_poll_s: Seconds = Field(0.5, description="how often changes by other processes are looked for")
     watch_heartbeat_s: Seconds = Field(15.0, description="silence after which a watch sends a heartbeat")
-    watch_queue_limit: Count = Field(
-        256, description="changes kept for a watcher before it is dropped as too slow"
-    )
-    watch_stall_s: Seconds = Field(
-        30.0, description="a dropped watcher that reads nothing this long is cut off"
-    )
+    watch_queue_limit: Count = Field(256, description="changes kept for a watcher before it is dropped as too slow")
+    watch_stall_s: Seconds = Field(30.0, description="a dropped watcher that reads nothing this long is cut off")
 
     warm_up: bool = Field(True, description="compile the kernels before health reports SERVING")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")

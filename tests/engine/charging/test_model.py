@@ -194,9 +194,7 @@ def test_two_thousand_faults_list_the_first_hundred() -> None:
     with pytest.raises(InvalidProblemError) as caught:
         rules.raise_if_any()
     assert caught.value.total == n
-    assert [v.field for v in caught.value.violations] == [
-        f"sessions[{k}].charge_efficiency" for k in range(100)
-    ]
+    assert [v.field for v in caught.value.violations] == [f"sessions[{k}].charge_efficiency" for k in range(100)]
 
 
 ANY_NUMBER = st.one_of(st.sampled_from([0.0, -1.0, 1.0, NAN, INF, -INF, 1e308, 5e-324]), st.floats())
@@ -214,9 +212,7 @@ def spoiled(draw: st.DrawFn) -> tuple[ScheduleProblem, ScheduleOptions]:
         part = draw(st.sampled_from(sorted(parts)))
         field = draw(st.sampled_from([f.name for f in dataclasses.fields(parts[part])]))
         parts[part] = dataclasses.replace(parts[part], **{field: draw(_spoil(getattr(parts[part], field)))})
-    return ScheduleProblem(parts["grid"], parts["nodes"], parts["sessions"], parts["tariff"]), parts[
-        "options"
-    ]
+    return ScheduleProblem(parts["grid"], parts["nodes"], parts["sessions"], parts["tariff"]), parts["options"]
 
 
 def _spoil(value: object) -> st.SearchStrategy[Any]:
@@ -227,15 +223,11 @@ def _spoil(value: object) -> st.SearchStrategy[Any]:
     if isinstance(value, np.ndarray) and value.dtype == np.bool_:
         return st.lists(st.booleans(), max_size=7).map(lambda row: np.array(row, dtype=np.bool_))
     if isinstance(value, np.ndarray):
-        return st.lists(st.integers(-(2**40), 2**40), max_size=7).map(
-            lambda row: np.array(row, dtype=np.int64)
-        )
+        return st.lists(st.integers(-(2**40), 2**40), max_size=7).map(lambda row: np.array(row, dtype=np.int64))
     if isinstance(value, tuple) and value and isinstance(value[0], np.ndarray):
         return st.just(value).map(lambda rows: tuple(np.append(row, NAN) for row in rows))
     if isinstance(value, tuple):
-        return st.lists(st.sampled_from(["", "root", "panel-1", "session-0", "x\x00", "é"]), max_size=5).map(
-            tuple
-        )
+        return st.lists(st.sampled_from(["", "root", "panel-1", "session-0", "x\x00", "é"]), max_size=5).map(tuple)
     if isinstance(value, str):
         return st.text(max_size=4)
     if isinstance(value, int):

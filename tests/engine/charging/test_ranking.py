@@ -132,9 +132,7 @@ def test_charging_relieves_an_export_that_fixed_load_alone_exceeds() -> None:
 
 def test_discharging_relieves_an_import_that_fixed_load_alone_exceeds() -> None:
     nodes = tree({"root": ""}, imports={"root": 8.0}, fixed={"root": [10.0, 1.0]})
-    sessions = cars(
-        [0], [2], [0.0], max_discharge_kw=5.0, energy_available_kwh=9.0, discharge_cost_per_kwh=1.0
-    )
+    sessions = cars([0], [2], [0.0], max_discharge_kw=5.0, energy_available_kwh=9.0, discharge_cost_per_kwh=1.0)
     problem = site(sessions, [0.1, 0.1], nodes=nodes)
     schedule = optimize_schedule(problem, STRICT)
     assert check(problem, STRICT, schedule) == []

@@ -12,6 +12,7 @@ import numpy as np
 from evflex.charging.v1 import charging_service_pb2, charging_session_pb2, schedule_options_pb2, tariff_pb2
 from evflex.common.v1 import supply_node_pb2, time_grid_pb2
 from evflex.engine.charging.model import (
+    BoolArray,
     DepartureBeyondHorizon,
     ScheduleObjective,
     ScheduleOptions,
@@ -34,16 +35,58 @@ from evflex.server.charging.fields import (
     merged,
     timestamp_s,
 )
+from evflex.server.columns import Layout
 
 _Choice = TypeVar("_Choice", ScheduleObjective, DepartureBeyondHorizon)
 
-# Seconds and nanos of arrival, departure, minimum energy time and run duration.
-_TIME_LOW = np.array([MIN_TIMESTAMP_S, 0] * 3 + [-MAX_DURATION_S, 1 - NANOS], dtype=np.float64)
-_TIME_HIGH = np.array([MAX_TIMESTAMP_S, NANOS - 1] * 3 + [MAX_DURATION_S, NANOS - 1], dtype=np.float64)
 # Stands for "not set" until the columns are arrays; no field allows this value.
 _ABSENT = -1.7e308
-_LIMIT_FIELDS = ("shortfall_price_per_kwh", "max_ramp_kw_per_step", "max_cycles")
+# The same for a time, which is a whole number of seconds on the wire; within the valid range, so that it needs no care.
+_NO_TIME_S = MAX_TIMESTAMP_S + 0.5
 _TIME_FIELDS = ("arrival_time", "departure_time", "minimum_energy_time", "state.run_duration")
+# Limits of seconds, then of nanos, of these times.
+_TIME_LOW = np.array([[MIN_TIMESTAMP_S] * 3 + [-MAX_DURATION_S, 0, 0, 0, 1 - NANOS]], dtype=np.float64).T
+_TIME_HIGH = np.array([[_NO_TIME_S] * 3 + [MAX_DURATION_S] + [NANOS - 1] * 4], dtype=np.float64).T
+_LIMIT_FIELDS = ("shortfall_price_per_kwh", "max_ramp_kw_per_step", "max_cycles")
+
+_SESSIONS_FIELD = charging_service_pb2.OptimizeScheduleRequest.SESSIONS_FIELD_NUMBER
+_Session = charging_session_pb2.ChargingSession
+_RUN = (_Session.STATE_FIELD_NUMBER, charging_session_pb2.SessionState.RUN_DURATION_FIELD_NUMBER)
+_SESSION_LAYOUT = Layout.of(
+    {
+        "arrival_time.seconds": ((_Session.ARRIVAL_TIME_FIELD_NUMBER, 1), nan),
+        "departure_time.seconds": ((_Session.DEPARTURE_TIME_FIELD_NUMBER, 1), nan),
+        "minimum_energy_time.seconds": ((_Session.MINIMUM_ENERGY_TIME_FIELD_NUMBER, 1), _NO_TIME_S),
+        "state.run_duration.seconds": ((*_RUN, 1), 0.0),
+        "arrival_time.nanos": ((_Session.ARRIVAL_TIME_FIELD_NUMBER, 2), 0.0),
+        "departure_time.nanos": ((_Session.DEPARTURE_TIME_FIELD_NUMBER, 2), 0.0),
+        "minimum_energy_time.nanos": ((_Session.MINIMUM_ENERGY_TIME_FIELD_NUMBER, 2), 0.0),
+        "state.run_duration.nanos": ((*_RUN, 2), 0.0),
+        "energy_needed_kwh": ((_Session.ENERGY_NEEDED_KWH_FIELD_NUMBER,), 0.0),
+        "minimum_energy_kwh": ((_Session.MINIMUM_ENERGY_KWH_FIELD_NUMBER,), 0.0),
+        "energy_headroom_kwh": ((_Session.ENERGY_HEADROOM_KWH_FIELD_NUMBER,), _ABSENT),
+        "energy_available_kwh": ((_Session.ENERGY_AVAILABLE_KWH_FIELD_NUMBER,), 0.0),
+        "max_charge_kw": ((_Session.MAX_CHARGE_KW_FIELD_NUMBER,), 0.0),
+        "min_charge_kw": ((_Session.MIN_CHARGE_KW_FIELD_NUMBER,), 0.0),
+        "max_discharge_kw": ((_Session.MAX_DISCHARGE_KW_FIELD_NUMBER,), 0.0),
+        "min_discharge_kw": ((_Session.MIN_DISCHARGE_KW_FIELD_NUMBER,), 0.0),
+        "charge_efficiency": ((_Session.CHARGE_EFFICIENCY_FIELD_NUMBER,), 1.0),
+        "discharge_efficiency": ((_Session.DISCHARGE_EFFICIENCY_FIELD_NUMBER,), 1.0),
+        "discharge_cost_per_kwh": ((_Session.DISCHARGE_COST_PER_KWH_FIELD_NUMBER,), 0.0),
+        "energy_value_per_kwh": ((_Session.ENERGY_VALUE_PER_KWH_FIELD_NUMBER,), 0.0),
+        "shortfall_weight": ((_Session.SHORTFALL_WEIGHT_FIELD_NUMBER,), 1.0),
+        "phases": ((_Session.PHASES_FIELD_NUMBER,), 0.0),
+        "state.delivered_kwh": ((_Session.STATE_FIELD_NUMBER, 1), 0.0),
+        "state.charging_now": ((_Session.STATE_FIELD_NUMBER, 2), 0.0),
+        "shortfall_price_per_kwh": ((_Session.SHORTFALL_PRICE_PER_KWH_FIELD_NUMBER,), _ABSENT),
+        "max_ramp_kw_per_step": ((_Session.MAX_RAMP_KW_PER_STEP_FIELD_NUMBER,), _ABSENT),
+        "max_cycles": ((_Session.MAX_CYCLES_FIELD_NUMBER,), _ABSENT),
+    }
+)
+_NONE = np.empty(0)
+_NONE.flags.writeable = False
+_ALL_STEPS = np.empty(0, dtype=np.bool_)
+_ALL_STEPS.flags.writeable = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +129,7 @@ def decode_request(
     problem = ScheduleProblem(
         _grid(rules, request),
         _nodes(rules, request.nodes),
-        _sessions(rules, request.sessions),
+        _sessions(rules, request),
         _tariff(rules, request.tariff),
     )
     return DecodedRequest(problem, _options(rules, request.options, default_time_limit_s), rules)
@@ -101,155 +144,127 @@ def _grid(rules: Rules, request: charging_service_pb2.OptimizeScheduleRequest) -
 
 def decode_grid(rules: Rules, grid: time_grid_pb2.TimeGrid) -> TimeGrid:
     """The time axis; NaN stands for what is not set."""
-    start_unix_s = (
-        timestamp_s(rules, "time_grid.start_time", grid.start_time) if grid.HasField("start_time") else nan
-    )
+    start_unix_s = timestamp_s(rules, "time_grid.start_time", grid.start_time) if grid.HasField("start_time") else nan
     step_s = duration_s(rules, "time_grid.step_duration", grid.step_duration)
     if start_unix_s + step_s * grid.step_count > MAX_TIMESTAMP_S:
         rules.check(False, "time_grid", "must end before the year 10000")
     return TimeGrid(start_unix_s, step_s, grid.step_count)
 
 
-def _nodes(rules: Rules, nodes: Sequence[supply_node_pb2.SupplyNode]) -> SupplyNodes:
+def _nodes(rules: Rules, messages: Sequence[supply_node_pb2.SupplyNode]) -> SupplyNodes:
+    nodes = list(messages)
     node_ids = tuple([node.node_id for node in nodes])
     parent_node_ids = tuple([node.parent_node_id for node in nodes])
     check_ids(rules, "nodes", "node_id", node_ids)
     check_ids(rules, "nodes", "parent_node_id", parent_node_ids)
-    # a value of zero is either said or absent, so only then presence has to be asked for
-    current_a = [node.max_current_a or (0.0 if node.HasField("max_current_a") else inf) for node in nodes]
-    voltage_v = [
-        node.nominal_voltage_v or (0.0 if node.HasField("nominal_voltage_v") else DEFAULT_VOLTAGE_V) for node in nodes
-    ]  # fmt: skip
-    for i, value in enumerate(current_a):
-        if value == inf and nodes[i].HasField("max_current_a"):
+    table = np.array(
+        [
+            (
+                node.max_current_a if node.HasField("max_current_a") else inf,
+                node.nominal_voltage_v if node.HasField("nominal_voltage_v") else DEFAULT_VOLTAGE_V,
+                node.fixed_load_phases,
+            )
+            for node in nodes
+        ],
+        dtype=np.float64,
+    ).reshape(-1, 3)
+    for i, node in enumerate(nodes):
+        if node.max_current_a == inf:  # the engine's word for "no limit", which a caller says by leaving it out
             rules.check(False, f"nodes[{i}].max_current_a", "must be finite and >= 0, is inf")
     return SupplyNodes(
         node_ids,
         parent_node_ids,
-        tuple([np.asarray(node.max_import_kw) for node in nodes]),
-        tuple([np.asarray(node.max_export_kw) for node in nodes]),
-        tuple([np.asarray(node.agreement_import_kw) for node in nodes]),
-        np.array(current_a, dtype=np.float64),
-        np.array(voltage_v, dtype=np.float64),
-        tuple([np.asarray(node.fixed_load_kw) for node in nodes]),
-        np.array([node.fixed_load_phases for node in nodes], dtype=np.int64),
+        tuple([_floats(node.max_import_kw) for node in nodes]),
+        tuple([_floats(node.max_export_kw) for node in nodes]),
+        tuple([_floats(node.agreement_import_kw) for node in nodes]),
+        table[:, 0].copy(),
+        table[:, 1].copy(),
+        tuple([_floats(node.fixed_load_kw) for node in nodes]),
+        table[:, 2].astype(np.int64),
     )
 
 
-def _sessions(rules: Rules, sessions: Sequence[charging_session_pb2.ChargingSession]) -> Sessions:
-    session_ids = tuple([s.session_id for s in sessions])
-    evse_ids = tuple([s.evse_id for s in sessions])
-    node_ids = tuple([s.node_id for s in sessions])
+def _sessions(rules: Rules, request: charging_service_pb2.OptimizeScheduleRequest) -> Sessions:
+    messages = list(request.sessions)  # keeps the wrappers, which each pass would make anew
+    session_ids = tuple([s.session_id for s in messages])
+    evse_ids = tuple([s.evse_id for s in messages])
+    node_ids = tuple([s.node_id for s in messages])
     check_ids(rules, "sessions", "session_id", session_ids)
     check_ids(rules, "sessions", "evse_id", evse_ids)
     check_ids(rules, "sessions", "node_id", node_ids)
-    times = _times(rules, sessions)
-    # One pass and one array: a column is a row of it. Where a value of zero may mean absent, presence is asked for.
-    rows = [
-        (
-            s.energy_needed_kwh,
-            s.minimum_energy_kwh,
-            s.energy_headroom_kwh or (0.0 if s.HasField("energy_headroom_kwh") else s.energy_needed_kwh),
-            s.energy_available_kwh,
-            s.max_charge_kw,
-            s.min_charge_kw,
-            s.max_discharge_kw,
-            s.min_discharge_kw,
-            s.charge_efficiency or (0.0 if s.HasField("charge_efficiency") else 1.0),
-            s.discharge_efficiency or (0.0 if s.HasField("discharge_efficiency") else 1.0),
-            s.discharge_cost_per_kwh,
-            s.energy_value_per_kwh,
-            s.shortfall_weight or (0.0 if s.HasField("shortfall_weight") else 1.0),
-            s.shortfall_price_per_kwh or (0.0 if s.HasField("shortfall_price_per_kwh") else _ABSENT),
-            s.max_ramp_kw_per_step or (0.0 if s.HasField("max_ramp_kw_per_step") else _ABSENT),
-            s.max_cycles or (0.0 if s.HasField("max_cycles") else _ABSENT),
-        )
-        for s in sessions
-    ]
-    numbers = np.array(rows, dtype=np.float64).reshape(-1, 16).T.copy()
-    _resolve_absent(rules, numbers[13:])
-    states = [
-        (s.state.delivered_kwh, s.state.charging_now) if s.HasField("state") else (0.0, False)
-        for s in sessions
-    ]
+    table = _SESSION_LAYOUT.read(request.SerializeToString(), _SESSIONS_FIELD, len(messages))
+    times = _times(rules, table[:8])
+    (
+        needed_kwh, minimum_kwh, headroom_kwh, available_kwh, max_charge_kw, min_charge_kw, max_discharge_kw,
+        min_discharge_kw, charge_efficiency, discharge_efficiency, discharge_cost, energy_value, shortfall_weight,
+        phases, delivered_kwh, charging_now, shortfall_price, max_ramp_kw, max_cycles,
+    ) = table[8:]  # fmt: skip
+    _resolve_absent(rules, table[24:])
+    without_headroom = headroom_kwh == _ABSENT
+    headroom_kwh[without_headroom] = needed_kwh[without_headroom]
     return Sessions(
         session_ids=session_ids,
         evse_ids=evse_ids,
         node_ids=node_ids,
         arrival_unix_s=times[0],
         departure_unix_s=times[1],
-        energy_needed_kwh=numbers[0],
-        minimum_energy_kwh=numbers[1],
+        energy_needed_kwh=needed_kwh,
+        minimum_energy_kwh=minimum_kwh,
         minimum_energy_unix_s=times[2],
-        energy_headroom_kwh=numbers[2],
-        energy_available_kwh=numbers[3],
-        max_charge_kw=numbers[4],
-        min_charge_kw=numbers[5],
-        max_discharge_kw=numbers[6],
-        min_discharge_kw=numbers[7],
-        charge_efficiency=numbers[8],
-        discharge_efficiency=numbers[9],
-        discharge_cost_per_kwh=numbers[10],
-        phases=np.array([s.phases for s in sessions], dtype=np.int64),
-        shortfall_price_per_kwh=numbers[13],
-        energy_value_per_kwh=numbers[11],
-        shortfall_weight=numbers[12],
-        max_ramp_kw_per_step=numbers[14],
-        max_cycles=numbers[15],
-        delivered_kwh=np.array([delivered_kwh for delivered_kwh, _ in states], dtype=np.float64),
-        charging_now=np.array([charging_now for _, charging_now in states], dtype=np.bool_),
+        energy_headroom_kwh=headroom_kwh,
+        energy_available_kwh=available_kwh,
+        max_charge_kw=max_charge_kw,
+        min_charge_kw=min_charge_kw,
+        max_discharge_kw=max_discharge_kw,
+        min_discharge_kw=min_discharge_kw,
+        charge_efficiency=charge_efficiency,
+        discharge_efficiency=discharge_efficiency,
+        discharge_cost_per_kwh=discharge_cost,
+        phases=phases.astype(np.int64),
+        shortfall_price_per_kwh=shortfall_price,
+        energy_value_per_kwh=energy_value,
+        shortfall_weight=shortfall_weight,
+        max_ramp_kw_per_step=max_ramp_kw,
+        max_cycles=max_cycles,
+        delivered_kwh=delivered_kwh,
+        charging_now=charging_now.astype(np.bool_),
         run_duration_s=times[3],
     )
+
+
+def _times(rules: Rules, table: FloatArray) -> FloatArray:
+    """Arrival, departure, minimum energy time and run duration in seconds, from rows of seconds and of nanos."""
+    if not ((table >= _TIME_LOW) & (table <= _TIME_HIGH)).all():
+        for row, i in zip(*np.nonzero((table < _TIME_LOW) | (table > _TIME_HIGH)), strict=True):
+            rules.check(False, f"sessions[{i}].{_TIME_FIELDS[row % 4]}", "must be a valid protobuf time")
+    times = table[:4] + 1e-9 * table[4:]
+    times[2][table[2] == _NO_TIME_S] = inf
+    return times
 
 
 def _resolve_absent(rules: Rules, limits: FloatArray) -> None:
     """Replace absent prices by NaN and absent limits by infinity, and report those that a caller wrote so."""
     absent = limits == _ABSENT
-    if not absent.all():
-        for row, i in zip(*np.nonzero(~np.isfinite(limits)), strict=True):
-            rules.check(False, f"sessions[{i}].{_LIMIT_FIELDS[row]}", f"must be finite, is {limits[row, i]}")
+    if absent.all():
+        limits[0] = nan
+        limits[1:] = inf
+        return
+    for row, i in zip(*np.nonzero(~np.isfinite(limits)), strict=True):
+        rules.check(False, f"sessions[{i}].{_LIMIT_FIELDS[row]}", f"must be finite, is {limits[row, i]}")
     limits[0][absent[0]] = nan
     limits[1:][absent[1:]] = inf
 
 
-def _times(rules: Rules, sessions: Sequence[charging_session_pb2.ChargingSession]) -> FloatArray:
-    """Arrival, departure, minimum energy time and run duration in seconds: shape (4, sessions)."""
-    rows = []
-    for s in sessions:
-        arrival, departure = s.arrival_time, s.departure_time
-        minimum = s.minimum_energy_time if s.HasField("minimum_energy_time") else None
-        run = s.state.run_duration if s.HasField("state") else None
-        rows.append(
-            (
-                arrival.seconds or (0.0 if s.HasField("arrival_time") else nan),
-                arrival.nanos,
-                departure.seconds or (0.0 if s.HasField("departure_time") else nan),
-                departure.nanos,
-                inf if minimum is None else minimum.seconds,
-                0 if minimum is None else minimum.nanos,
-                0 if run is None else run.seconds,
-                0 if run is None else run.nanos,
-            )
-        )
-    times = np.array(rows, dtype=np.float64).reshape(-1, 8)
-    bad = (times < _TIME_LOW) | (times > _TIME_HIGH)
-    bad[:, 4] &= times[:, 4] != inf
-    if bad.any():
-        for i, column in zip(*np.nonzero(bad), strict=True):
-            rules.check(False, f"sessions[{i}].{_TIME_FIELDS[column // 2]}", "must be a valid protobuf time")
-    return np.ascontiguousarray((times[:, 0::2] + 1e-9 * times[:, 1::2]).T)
-
-
 def _tariff(rules: Rules, tariff: tariff_pb2.Tariff) -> Tariff:
     return Tariff(
-        import_price_per_kwh=np.asarray(tariff.import_price_per_kwh),
-        export_price_per_kwh=np.asarray(tariff.export_price_per_kwh),
+        import_price_per_kwh=_floats(tariff.import_price_per_kwh),
+        export_price_per_kwh=_floats(tariff.export_price_per_kwh),
         currency_code=tariff.currency_code,
         peak_price_per_kw=tariff.peak_price_per_kw,
         observed_peak_kw=tariff.observed_peak_kw,
-        peak_window=np.array(tariff.peak_window, dtype=np.bool_),
+        peak_window=_bools(tariff.peak_window),
         peak_averaging_s=duration_s(rules, "tariff.peak_averaging_duration", tariff.peak_averaging_duration),
-        emission_intensity_g_per_kwh=np.asarray(tariff.emission_intensity_g_per_kwh),
+        emission_intensity_g_per_kwh=_floats(tariff.emission_intensity_g_per_kwh),
         emission_price_per_kg=tariff.emission_price_per_kg,
     )
 
@@ -258,28 +273,24 @@ def _options(
     rules: Rules, options: schedule_options_pb2.ScheduleOptions, default_time_limit_s: float
 ) -> ScheduleOptions:
     time_limit_s = default_time_limit_s
+    if not options.ByteSize():
+        return ScheduleOptions(time_limit_s)
     if options.HasField("time_limit_duration"):
         time_limit_s = duration_s(rules, "options.time_limit_duration", options.time_limit_duration)
     check_id(rules, "options.previous_schedule_id", options.previous_schedule_id)
     return ScheduleOptions(
         time_limit_s=min(time_limit_s, default_time_limit_s),
-        relative_gap=options.relative_gap
-        if options.HasField("relative_gap")
-        else ScheduleOptions().relative_gap,
+        relative_gap=options.relative_gap if options.HasField("relative_gap") else ScheduleOptions().relative_gap,
         absolute_gap=options.absolute_gap,
         objective=_known(rules, "options.objective", ScheduleObjective, options.objective),
         shortfall_price_per_kwh=(
             options.shortfall_price_per_kwh if options.HasField("shortfall_price_per_kwh") else None
         ),
         start_cost=options.start_cost,
-        max_starts_per_session=(
-            options.max_starts_per_session if options.HasField("max_starts_per_session") else None
-        ),
+        max_starts_per_session=(options.max_starts_per_session if options.HasField("max_starts_per_session") else None),
         min_run_s=duration_s(rules, "options.min_run_duration", options.min_run_duration),
-        departure_margin_s=duration_s(
-            rules, "options.departure_margin_duration", options.departure_margin_duration
-        ),
-        control_enabled=np.array(options.control_enabled, dtype=np.bool_),
+        departure_margin_s=duration_s(rules, "options.departure_margin_duration", options.departure_margin_duration),
+        control_enabled=_bools(options.control_enabled),
         departure_beyond_horizon=_known(
             rules,
             "options.departure_beyond_horizon",
@@ -299,3 +310,11 @@ def _known(rules: Rules, path: str, kind: type[_Choice], value: int) -> _Choice:
     except ValueError:
         rules.check(False, path, f"must be a known {kind.__name__}, is {value}")
         return kind(1)
+
+
+def _floats(values: Sequence[float]) -> FloatArray:
+    return np.asarray(values) if len(values) else _NONE
+
+
+def _bools(values: Sequence[bool]) -> BoolArray:
+    return np.array(values, dtype=np.bool_) if len(values) else _ALL_STEPS

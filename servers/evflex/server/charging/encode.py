@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from evflex.charging.v1 import charging_service_pb2, schedule_pb2
@@ -12,7 +11,9 @@ from evflex.common.v1 import termination_pb2
 from evflex.engine.charging.model import ScheduleProblem
 from evflex.engine.charging.schedule import LimitRows, Schedule, ScheduleFigures
 from evflex.engine.termination import Termination
+from evflex.server.wire import set_doubles
 
+_Schedule = schedule_pb2.Schedule
 MEBIBYTE = 1 << 20
 # A schedule up to the first size travels whole, a larger one in chunks of about the second.
 WHOLE_BYTES = MEBIBYTE
@@ -22,64 +23,50 @@ _DOUBLE_BYTES = 8
 
 
 def encode_schedule(
+    into: schedule_pb2.Schedule,
     request: charging_service_pb2.OptimizeScheduleRequest,
     problem: ScheduleProblem,
     plan: Schedule,
     tenant_id: str,
     create_time_unix_us: int,
-) -> schedule_pb2.Schedule:
-    """The plan as a message, without what only a stored schedule has."""
+) -> None:
+    """Write the plan into an empty message, without what only a stored schedule has."""
     sessions = problem.sessions
-    figures = plan.figures
-    return schedule_pb2.Schedule(
-        site_id=request.site_id,
-        time_grid=request.time_grid,
-        session_ids=sessions.session_ids,
-        evse_ids=sessions.evse_ids,
-        power_kw=plan.power_kw.ravel().tolist(),
-        current_a=plan.current_a.ravel().tolist() if request.options.return_currents else (),
-        root_power_kw=plan.root_power_kw.tolist(),
-        uncontrolled=_figures(plan.uncontrolled),
-        uncontrolled_root_power_kw=plan.uncontrolled_root_power_kw.tolist(),
-        session_results=_session_results(problem, plan),
-        binding_limits=[
-            schedule_pb2.BindingLimit(
-                node_id=node_id, step=step, phase=phase, unit=unit, limit=limit, shadow_price=amount
-            )
-            for node_id, step, phase, unit, limit, amount in _limit_rows(problem, plan.binding_limits)
-        ],
-        limit_violations=[
-            schedule_pb2.LimitViolation(
-                node_id=node_id, step=step, phase=phase, unit=unit, limit=limit, excess=amount
-            )
-            for node_id, step, phase, unit, limit, amount in _limit_rows(problem, plan.limit_violations)
-        ],
-        termination=_termination(plan.termination),
-        create_time=timestamp(create_time_unix_us),
-        valid_until_time=timestamp(round(problem.grid.end_unix_s * _MICROS)),
-        currency_code=problem.tariff.currency_code,
-        tenant_id=tenant_id,
-        area_id=request.area_id,
-        energy_cost=figures.energy_cost,
-        peak_cost=figures.peak_cost,
-        emission_cost=figures.emission_cost,
-        discharge_cost=figures.discharge_cost,
-        start_cost=figures.start_cost,
-        shortfall_cost=figures.shortfall_cost,
-        energy_value=figures.energy_value,
-        change_cost=figures.change_cost,
-        total_cost=figures.total_cost,
-        emissions_kg=figures.emissions_kg,
-        peak_import_kw=figures.peak_import_kw,
-        delivered_kwh=figures.delivered_kwh,
-        shortfall_kwh=figures.shortfall_kwh,
-    )
+    into.site_id = request.site_id
+    into.area_id = request.area_id
+    into.tenant_id = tenant_id
+    into.currency_code = problem.tariff.currency_code
+    into.time_grid.CopyFrom(request.time_grid)
+    into.session_ids.extend(sessions.session_ids)
+    into.evse_ids.extend(sessions.evse_ids)
+    set_doubles(into, _Schedule.POWER_KW_FIELD_NUMBER, plan.power_kw)
+    if request.options.return_currents:
+        set_doubles(into, _Schedule.CURRENT_A_FIELD_NUMBER, plan.current_a)
+    set_doubles(into, _Schedule.ROOT_POWER_KW_FIELD_NUMBER, plan.root_power_kw)
+    set_doubles(into, _Schedule.UNCONTROLLED_ROOT_POWER_KW_FIELD_NUMBER, plan.uncontrolled_root_power_kw)
+    _set_figures(into, plan.figures)
+    _set_figures(into.uncontrolled, plan.uncontrolled)
+    _add_session_results(into, problem, plan)
+    for node_id, step, phase, unit, limit, amount in _limit_rows(problem, plan.binding_limits):
+        into.binding_limits.add(node_id=node_id, step=step, phase=phase, unit=unit, limit=limit, shadow_price=amount)
+    for node_id, step, phase, unit, limit, amount in _limit_rows(problem, plan.limit_violations):
+        into.limit_violations.add(node_id=node_id, step=step, phase=phase, unit=unit, limit=limit, excess=amount)
+    _set_termination(into.termination, plan.termination)
+    set_timestamp(into.create_time, create_time_unix_us)
+    set_timestamp(into.valid_until_time, round(problem.grid.end_unix_s * _MICROS))
+
+
+def set_timestamp(into: Timestamp, unix_us: int) -> None:
+    """Write a time given in microseconds since 1970-01-01 UTC."""
+    into.seconds, micros = divmod(unix_us, _MICROS)
+    into.nanos = 1_000 * micros
 
 
 def timestamp(unix_us: int) -> Timestamp:
     """A timestamp from microseconds since 1970-01-01 UTC."""
-    seconds, micros = divmod(unix_us, _MICROS)
-    return Timestamp(seconds=seconds, nanos=1_000 * micros)
+    value = Timestamp()
+    set_timestamp(value, unix_us)
+    return value
 
 
 def without_rows(schedule: schedule_pb2.Schedule) -> schedule_pb2.Schedule:
@@ -99,17 +86,21 @@ def without_arrays(schedule: schedule_pb2.Schedule) -> schedule_pb2.Schedule:
     return head
 
 
+def fits_one_message(schedule: schedule_pb2.Schedule) -> bool:
+    """Whether a schedule is streamed whole."""
+    return schedule.ByteSize() <= WHOLE_BYTES or not schedule.session_ids
+
+
 def chunked(
     schedule: schedule_pb2.Schedule,
 ) -> Iterator[charging_service_pb2.ScheduleSummary | charging_service_pb2.ScheduleChunk]:
     """The parts in which a schedule is streamed: whole, or its summary and then chunks of whole rows."""
     rows = len(schedule.session_ids)
-    size_bytes = schedule.ByteSize()
-    if size_bytes <= WHOLE_BYTES or rows == 0:
+    if fits_one_message(schedule):
         yield charging_service_pb2.ScheduleSummary(schedule=schedule)
         return
     columns = len(schedule.power_kw) // rows
-    row_bytes = -(-size_bytes // rows)
+    row_bytes = -(-schedule.ByteSize() // rows)
     rows_per_chunk = max(1, CHUNK_BYTES // row_bytes)
     starts = range(0, rows, rows_per_chunk)
     yield charging_service_pb2.ScheduleSummary(schedule=without_rows(schedule), chunk_count=len(starts))
@@ -132,25 +123,23 @@ def answer_bytes_at_least(session_count: int, step_count: int, *, with_currents:
     return _DOUBLE_BYTES * step_count * (session_count * matrices + 2)
 
 
-def _figures(figures: ScheduleFigures) -> schedule_pb2.ScheduleFigures:
-    return schedule_pb2.ScheduleFigures(
-        energy_cost=figures.energy_cost,
-        peak_cost=figures.peak_cost,
-        emission_cost=figures.emission_cost,
-        discharge_cost=figures.discharge_cost,
-        start_cost=figures.start_cost,
-        shortfall_cost=figures.shortfall_cost,
-        energy_value=figures.energy_value,
-        change_cost=figures.change_cost,
-        total_cost=figures.total_cost,
-        emissions_kg=figures.emissions_kg,
-        peak_import_kw=figures.peak_import_kw,
-        delivered_kwh=figures.delivered_kwh,
-        shortfall_kwh=figures.shortfall_kwh,
-    )
+def _set_figures(into: schedule_pb2.Schedule | schedule_pb2.ScheduleFigures, figures: ScheduleFigures) -> None:
+    into.energy_cost = figures.energy_cost
+    into.peak_cost = figures.peak_cost
+    into.emission_cost = figures.emission_cost
+    into.discharge_cost = figures.discharge_cost
+    into.start_cost = figures.start_cost
+    into.shortfall_cost = figures.shortfall_cost
+    into.energy_value = figures.energy_value
+    into.change_cost = figures.change_cost
+    into.total_cost = figures.total_cost
+    into.emissions_kg = figures.emissions_kg
+    into.peak_import_kw = figures.peak_import_kw
+    into.delivered_kwh = figures.delivered_kwh
+    into.shortfall_kwh = figures.shortfall_kwh
 
 
-def _session_results(problem: ScheduleProblem, plan: Schedule) -> list[schedule_pb2.SessionResult]:
+def _add_session_results(into: schedule_pb2.Schedule, problem: ScheduleProblem, plan: Schedule) -> None:
     outcome = plan.sessions
     node_ids = (*problem.nodes.node_ids, "")  # index -1: no node
     columns = zip(
@@ -164,8 +153,9 @@ def _session_results(problem: ScheduleProblem, plan: Schedule) -> list[schedule_
         outcome.limiting_node_index.tolist(),
         strict=True,
     )
-    return [
-        schedule_pb2.SessionResult(
+    add = into.session_results.add
+    for session_id, delivered_kwh, shortfall_kwh, cost, emissions_kg, self_supplied_kwh, starts, node in columns:
+        add(
             session_id=session_id,
             delivered_kwh=delivered_kwh,
             shortfall_kwh=shortfall_kwh,
@@ -175,13 +165,9 @@ def _session_results(problem: ScheduleProblem, plan: Schedule) -> list[schedule_
             starts=starts,
             limiting_node_id=node_ids[node],
         )
-        for session_id, delivered_kwh, shortfall_kwh, cost, emissions_kg, self_supplied_kwh, starts, node in columns
-    ]
 
 
-def _limit_rows(
-    problem: ScheduleProblem, rows: LimitRows
-) -> Iterator[tuple[str, int, int, int, float, float]]:
+def _limit_rows(problem: ScheduleProblem, rows: LimitRows) -> Iterator[tuple[str, int, int, int, float, float]]:
     node_ids = problem.nodes.node_ids
     return zip(
         [node_ids[i] for i in rows.node_index.tolist()],
@@ -194,17 +180,13 @@ def _limit_rows(
     )
 
 
-def _termination(termination: Termination) -> termination_pb2.Termination:
-    duration = Duration()
-    duration.FromNanoseconds(round(termination.solve_duration_s * 1e9))
-    return termination_pb2.Termination(
-        reason=termination.reason,
-        stopped_by=termination.stopped_by,
-        objective=termination.objective,
-        objective_bound=termination.objective_bound,
-        absolute_gap=termination.absolute_gap,
-        relative_gap=termination.relative_gap,
-        solve_duration=duration,
-        method=termination.method,
-        detail=termination.detail,
-    )
+def _set_termination(into: termination_pb2.Termination, termination: Termination) -> None:
+    into.reason = termination.reason
+    into.stopped_by = termination.stopped_by
+    into.objective = termination.objective
+    into.objective_bound = termination.objective_bound
+    into.absolute_gap = termination.absolute_gap
+    into.relative_gap = termination.relative_gap
+    into.solve_duration.FromNanoseconds(round(termination.solve_duration_s * 1e9))
+    into.method = termination.method
+    into.detail = termination.detail

@@ -57,9 +57,7 @@ def duration_s(rules: Rules, path: str, value: Duration) -> float:
     """Seconds; reports a duration that protobuf does not allow."""
     seconds, nanos = value.seconds, value.nanos
     if abs(seconds) > MAX_DURATION_S or abs(nanos) >= NANOS or seconds * nanos < 0:
-        rules.check(
-            False, path, "must be a valid duration (up to 10 000 years, seconds and nanos of one sign)"
-        )
+        rules.check(False, path, "must be a valid duration (up to 10 000 years, seconds and nanos of one sign)")
     return seconds + nanos * 1e-9
 
 

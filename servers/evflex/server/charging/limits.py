@@ -24,9 +24,7 @@ def check_limits(request: charging_service_pb2.OptimizeScheduleRequest, settings
         raise limit_exceeded("max_node_steps", nodes * steps, settings.max_node_steps)
 
 
-def check_unary_answer(
-    method: str, request: charging_service_pb2.OptimizeScheduleRequest, settings: Settings
-) -> None:
+def check_unary_answer(method: str, request: charging_service_pb2.OptimizeScheduleRequest, settings: Settings) -> None:
     """Raise RESOURCE_EXHAUSTED before a solve whose answer cannot fit into one message."""
     size_bytes = answer_bytes_at_least(
         len(request.sessions), request.time_grid.step_count, with_currents=request.options.return_currents

@@ -31,12 +31,17 @@ from evflex.server.store.schedules import NewSchedule, ScheduleStore
 PREVIOUS_FIELD = "options.previous_schedule_id"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Planned:
-    """A plan, and the row to store where the request asks for it."""
+    """A plan, written into the message that will carry it, and the row to store where the request asks for it."""
 
     schedule: schedule_pb2.Schedule
     new: NewSchedule | None = None
+
+    def replace(self, schedule: schedule_pb2.Schedule) -> None:
+        """Carry another schedule."""
+        self.schedule.CopyFrom(schedule)
+        self.new = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +65,9 @@ class Planner:
     now_unix_us: Callable[[], int] = lambda: time.time_ns() // 1_000
 
     def plan_one(
-        self, request: charging_service_pb2.OptimizeScheduleRequest, call: Call
-    ) -> schedule_pb2.Schedule | None:
-        """Plan a site for a unary call; None when it was only to be checked.
+        self, request: charging_service_pb2.OptimizeScheduleRequest, into: schedule_pb2.Schedule, call: Call
+    ) -> None:
+        """Plan a site for a unary call and write the schedule into `into`, nothing when it was only to be checked.
 
         Raises:
             ServiceError: The request is refused, no thread is free, or nobody waits any more.
@@ -73,11 +78,12 @@ class Planner:
             request, call.caller, self._time_limit_s(call.remaining_s(self.settings.default_deadline_s))
         )
         if request.validate_only:
-            return None
+            return
         if request.store:
             earlier = self.store.find_answer(stored.optimize_key(call.caller.tenant_id, request))
             if earlier is not None:
-                return stored.whole(earlier)
+                into.CopyFrom(stored.whole(earlier))
+                return
         deadline_s = time.monotonic() + options.time_limit_s
         outcome: list[Planned | Exception] = []
 
@@ -85,7 +91,7 @@ class Planner:
             try:
                 left_s = _positive(deadline_s - time.monotonic())
                 plan = self._solve(problem, dataclasses.replace(options, time_limit_s=left_s), cancel)
-                outcome.append(self._planned(request, problem, plan, call.caller))
+                outcome.append(self._planned(request, into, problem, plan, call.caller))
             except Exception as error:
                 outcome.append(error)
 
@@ -100,16 +106,19 @@ class Planner:
         result = outcome[0]
         if isinstance(result, Exception):
             raise result
-        return self.stored([result])[0]
+        (refusal,) = self.store_plans([result])
+        if refusal is not None:
+            raise refusal
 
     def plan_site(
         self,
         request: charging_service_pb2.OptimizeScheduleRequest,
+        into: schedule_pb2.Schedule,
         caller: Caller,
         remaining_s: float,
         cancel: threading.Event,
     ) -> Planned:
-        """Plan a site of a stream, in a thread of the pool; what is to be stored is handed back.
+        """Plan a site of a stream, in a thread of the pool, into `into`; what is to be stored is handed back.
 
         Raises:
             ServiceError: This site has no schedule.
@@ -122,12 +131,13 @@ class Planner:
             problem, options = self._checked(request, caller, decoded)
         self._check_area(request, caller)
         if request.validate_only:
-            return Planned(schedule_pb2.Schedule())
+            return Planned(into)
         if request.store:
             earlier = self.store.find_answer(stored.optimize_key(caller.tenant_id, request))
             if earlier is not None:
-                return Planned(stored.whole(earlier))
-        return self._planned(request, problem, self._solve(problem, options, cancel), caller)
+                into.CopyFrom(stored.whole(earlier))
+                return Planned(into)
+        return self._planned(request, into, problem, self._solve(problem, options, cancel), caller)
 
     def prepare(
         self, request: charging_service_pb2.OptimizeScheduleRequest, caller: Caller, time_limit_s: float
@@ -141,36 +151,27 @@ class Planner:
         self._check_area(request, caller)
         return checked
 
-    def stored(self, plans: Sequence[Planned]) -> list[schedule_pb2.Schedule]:
-        """Store the plans that ask for it in one transaction, and return the schedules as stored.
+    def store_plans(self, plans: Sequence[Planned]) -> list[ServiceError | None]:
+        """Store the plans that ask for it in one transaction, and complete their schedules.
+
+        Returns:
+            For each plan why it was refused, None when it was not.
 
         Raises:
-            ServiceError: Nothing was stored, or the only plan was refused.
+            ServiceError: The store failed, and nothing was stored.
         """
-        answers = self.stored_or_refused(plans)
-        for answer in answers:
-            if isinstance(answer, ServiceError):
-                raise answer
-        return [answer for answer in answers if not isinstance(answer, ServiceError)]
-
-    def stored_or_refused(self, plans: Sequence[Planned]) -> list[schedule_pb2.Schedule | ServiceError]:
-        """As :meth:`stored`, but a refused plan does not hold up the others."""
-        news = [plan.new for plan in plans if plan.new is not None]
-        if not news:
-            return [plan.schedule for plan in plans]
-        rows = iter(self.store.save(news))
-        answers: list[schedule_pb2.Schedule | ServiceError] = []
-        for plan in plans:
-            row = None if plan.new is None else next(rows)
-            if row is None or plan.new is None:
-                answers.append(plan.schedule)
-            elif isinstance(row, ServiceError):
-                answers.append(row)
-            elif row.payload is plan.new.payload:
-                answers.append(stored.completed(plan.schedule, row))
+        refusals: list[ServiceError | None] = [None] * len(plans)
+        asking = [i for i, plan in enumerate(plans) if plan.new is not None]
+        rows = self.store.save([new for plan in plans if (new := plan.new) is not None]) if asking else []
+        for i, row in zip(asking, rows, strict=True):
+            plan = plans[i]
+            if isinstance(row, ServiceError):
+                refusals[i] = row
+            elif plan.new is not None and row.payload is plan.new.payload:
+                stored.complete(plan.schedule, row)
             else:  # the same request was answered meanwhile
-                answers.append(stored.whole(row))
-        return answers
+                plan.replace(stored.whole(row))
+        return refusals
 
     def _checked(
         self, request: charging_service_pb2.OptimizeScheduleRequest, caller: Caller, decoded: DecodedRequest
@@ -229,17 +230,16 @@ class Planner:
     def _planned(
         self,
         request: charging_service_pb2.OptimizeScheduleRequest,
+        into: schedule_pb2.Schedule,
         problem: ScheduleProblem,
         plan: Schedule,
         caller: Caller,
     ) -> Planned:
         now_unix_us = self.now_unix_us()
-        schedule = encode_schedule(request, problem, plan, caller.tenant_id, now_unix_us)
+        encode_schedule(into, request, problem, plan, caller.tenant_id, now_unix_us)
         if not request.store:
-            return Planned(schedule)
-        return Planned(
-            schedule, stored.new_row(stored.optimize_key(caller.tenant_id, request), schedule, now_unix_us)
-        )
+            return Planned(into)
+        return Planned(into, stored.new_row(stored.optimize_key(caller.tenant_id, request), into, now_unix_us))
 
 
 def _positive(left_s: float) -> float:

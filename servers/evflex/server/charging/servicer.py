@@ -29,9 +29,7 @@ MAX_PAGE_SIZE = 1_000
 class ChargingServicer(charging_service_pb2_grpc.ChargingServiceServicer):
     """Translates between the wire and the planner, the store and the watches."""
 
-    def __init__(
-        self, planner: Planner, hub: WatchHub, draining: threading.Event, log: FilteringBoundLogger
-    ) -> None:
+    def __init__(self, planner: Planner, hub: WatchHub, draining: threading.Event, log: FilteringBoundLogger) -> None:
         """Serve with these parts; streams end once `draining` is set."""
         self._planner = planner
         self._store = planner.store
@@ -46,10 +44,12 @@ class ChargingServicer(charging_service_pb2_grpc.ChargingServiceServicer):
         self, request: charging_service_pb2.OptimizeScheduleRequest, context: grpc.ServicerContext
     ) -> charging_service_pb2.OptimizeScheduleResponse:
         """Plan one site."""
-        schedule = self._planner.plan_one(request, current_call())
+        answer = charging_service_pb2.OptimizeScheduleResponse()
+        answer.schedule.SetInParent()
+        self._planner.plan_one(request, answer.schedule, current_call())
         if request.store:
             self._hub.wake()
-        return charging_service_pb2.OptimizeScheduleResponse(schedule=schedule or schedule_pb2.Schedule())
+        return answer
 
     def OptimizeSchedules(  # noqa: N802
         self,

@@ -13,23 +13,27 @@ from structlog.typing import FilteringBoundLogger
 
 from evflex.charging.v1 import charging_service_pb2
 from evflex.server.calls import Call
-from evflex.server.charging.encode import chunked
+from evflex.server.charging.encode import chunked, fits_one_message
 from evflex.server.charging.planner import Planned, Planner
 from evflex.server.errors import ServiceError, busy
 from evflex.server.log import places
 from evflex.server.solve_pool import Job, Lane
-from evflex.server.wire import Undecodable, decoded
+from evflex.server.wire import decoded
 
 _POLL_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Outcome:
-    """What became of one site."""
+    """What became of one site: the answer, which carries the plan, or a fault."""
 
-    site_id: str
-    request_id: str
-    result: Planned | ServiceError
+    answer: charging_service_pb2.OptimizeSchedulesResponse
+    plan: Planned | None = None
+
+    def refuse(self, error: ServiceError) -> None:
+        """Answer with a fault."""
+        self.answer.fault.CopyFrom(error.fault())
+        self.plan = None
 
 
 class SiteStream:
@@ -81,10 +85,9 @@ class SiteStream:
             if not outcomes and self._call.ended.is_set():
                 return
             if not outcomes and self._draining.is_set() and answered == self._read_count:
-                raise busy(
-                    "SHUTTING_DOWN", "the server is shutting down", self._planner.settings.retry_delay_s
-                )
-            for outcome in self._stored(outcomes):
+                raise busy("SHUTTING_DOWN", "the server is shutting down", self._planner.settings.retry_delay_s)
+            self._store(outcomes)
+            for outcome in outcomes:
                 yield from _messages(outcome)
                 answered += 1
                 self._places.release()
@@ -101,24 +104,19 @@ class SiteStream:
         except queue.Empty:
             return outcomes
 
-    def _stored(self, outcomes: list[_Outcome]) -> list[_Outcome]:
-        """The outcomes after storing, in one transaction, the plans that ask for it."""
-        plans = [o.result for o in outcomes if isinstance(o.result, Planned)]
-        if not any(plan.new for plan in plans):
-            return outcomes
+    def _store(self, outcomes: list[_Outcome]) -> None:
+        """Store, in one transaction, the plans that ask for it."""
+        asking = [(outcome, plan) for outcome in outcomes if (plan := outcome.plan) is not None and plan.new]
+        if not asking:
+            return
         try:
-            answers = iter(self._planner.stored_or_refused(plans))
-            self._on_stored()
+            refusals = self._planner.store_plans([plan for _, plan in asking])
         except ServiceError as error:
-            answers = iter([error if plan.new else plan.schedule for plan in plans])
-        settled = []
-        for outcome in outcomes:
-            result = outcome.result
-            if isinstance(result, Planned):
-                answer = next(answers)
-                result = answer if isinstance(answer, ServiceError) else Planned(answer)
-            settled.append(_Outcome(outcome.site_id, outcome.request_id, result))
-        return settled
+            refusals = [error] * len(asking)
+        for (outcome, _), refusal in zip(asking, refusals, strict=True):
+            if refusal is not None:
+                outcome.refuse(refusal)
+        self._on_stored()
 
     def _read(self) -> None:
         try:
@@ -129,9 +127,7 @@ class SiteStream:
                 self._begin(message)
         except Exception as error:  # gRPC raises here when the call is over
             if not self._call.ended.is_set():
-                self._log.warning(
-                    "request stream broke", exception=type(error).__name__, places=places(error)
-                )
+                self._log.warning("request stream broke", exception=type(error).__name__, places=places(error))
         finally:
             self._all_read.set()
             self._outcomes.put(None)
@@ -143,70 +139,73 @@ class SiteStream:
         return True
 
     def _begin(self, message: object) -> None:
-        if isinstance(message, Undecodable):
-            try:
-                decoded(message)
-            except ServiceError as error:
-                self._outcomes.put(_Outcome("", "", error))
-            return
-        assert isinstance(message, charging_service_pb2.OptimizeSchedulesRequest)
-        request = message.site_request
-        if self._draining.is_set():
-            self._refuse(request, busy("SHUTTING_DOWN", "the server is shutting down", 1.0))
-            return
+        outcome = _Outcome(charging_service_pb2.OptimizeSchedulesResponse())
+        try:
+            request = _site_request(message)
+            outcome.answer.site_id = request.site_id
+            outcome.answer.request_id = request.request_id
+            if self._draining.is_set():
+                raise busy("SHUTTING_DOWN", "the server is shutting down", 1.0)
+            self._submit(request, outcome)
+        except ServiceError as error:
+            outcome.refuse(error)
+            self._outcomes.put(outcome)
 
+    def _submit(self, request: charging_service_pb2.OptimizeScheduleRequest, outcome: _Outcome) -> None:
         def solve(cancel: threading.Event) -> None:
-            self._outcomes.put(_Outcome(request.site_id, request.request_id, self._plan(request, cancel)))
+            self._plan(request, outcome, cancel)
+            self._jobs.discard(job)
+            self._outcomes.put(outcome)
 
         job = Job(solve)
-        try:
-            self._lane.submit(job)
-        except ServiceError as error:
-            self._refuse(request, error)
-            return
         self._jobs.add(job)
+        self._lane.submit(job)
         if self._call.ended.is_set():
             self._lane.cancel(job)
 
-    def _refuse(self, request: charging_service_pb2.OptimizeScheduleRequest, error: ServiceError) -> None:
-        self._outcomes.put(_Outcome(request.site_id, request.request_id, error))
-
     def _plan(
-        self, request: charging_service_pb2.OptimizeScheduleRequest, cancel: threading.Event
-    ) -> Planned | ServiceError:
+        self,
+        request: charging_service_pb2.OptimizeScheduleRequest,
+        outcome: _Outcome,
+        cancel: threading.Event,
+    ) -> None:
+        remaining_s = self._deadline_s - time.monotonic()
         try:
-            return self._planner.plan_site(
-                request, self._call.caller, self._deadline_s - time.monotonic(), cancel
+            outcome.plan = self._planner.plan_site(
+                request, outcome.answer.summary.schedule, self._call.caller, remaining_s, cancel
             )
+            outcome.answer.summary.schedule.SetInParent()
         except ServiceError as error:
-            return error
+            outcome.refuse(error)
         except Exception as error:
             self._log.error(
                 "unexpected error", method=self._call.method, request_id=self._call.request_id,
                 exception=type(error).__name__, places=places(error),
             )  # fmt: skip
-            return ServiceError(
-                code_pb2.INTERNAL, "INTERNAL", f"unexpected error; quote request id {self._call.request_id}"
-            )
+            hint = f"unexpected error; quote request id {self._call.request_id}"
+            outcome.refuse(ServiceError(code_pb2.INTERNAL, "INTERNAL", hint))
 
     def _cancel_all(self) -> None:
         for job in list(self._jobs):
             self._lane.cancel(job)
 
 
+def _site_request(message: object) -> charging_service_pb2.OptimizeScheduleRequest:
+    request = decoded(message)
+    assert isinstance(request, charging_service_pb2.OptimizeSchedulesRequest)
+    return request.site_request
+
+
 def _messages(outcome: _Outcome) -> Iterator[charging_service_pb2.OptimizeSchedulesResponse]:
-    site_id, request_id, result = outcome.site_id, outcome.request_id, outcome.result
-    if isinstance(result, ServiceError):
-        yield charging_service_pb2.OptimizeSchedulesResponse(
-            site_id=site_id, request_id=request_id, fault=result.fault()
-        )
+    """The answer as it is, or its parts where it is large."""
+    answer = outcome.answer
+    if outcome.plan is None or fits_one_message(outcome.plan.schedule):
+        yield answer
         return
-    for part in chunked(result.schedule):
+    for part in chunked(outcome.plan.schedule):
+        message = charging_service_pb2.OptimizeSchedulesResponse(site_id=answer.site_id, request_id=answer.request_id)
         if isinstance(part, charging_service_pb2.ScheduleSummary):
-            yield charging_service_pb2.OptimizeSchedulesResponse(
-                site_id=site_id, request_id=request_id, summary=part
-            )
+            message.summary.CopyFrom(part)
         else:
-            yield charging_service_pb2.OptimizeSchedulesResponse(
-                site_id=site_id, request_id=request_id, chunk=part
-            )
+            message.chunk.CopyFrom(part)
+        yield message

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from evflex.charging.v1 import charging_service_pb2, schedule_pb2
 from evflex.engine.validation import Violation
-from evflex.server.charging.encode import timestamp, without_arrays
+from evflex.server.charging.encode import set_timestamp, without_arrays
 from evflex.server.errors import invalid
 from evflex.server.store.schedules import NewSchedule, RequestKey, StoredSchedule
 
@@ -44,24 +44,27 @@ def new_row(key: RequestKey, schedule: schedule_pb2.Schedule, create_time_unix_u
 
 def whole(row: StoredSchedule) -> schedule_pb2.Schedule:
     """The stored schedule."""
-    return completed(schedule_pb2.Schedule.FromString(zlib.decompress(row.payload)), row)
+    schedule = schedule_pb2.Schedule.FromString(zlib.decompress(row.payload))
+    complete(schedule, row)
+    return schedule
 
 
 def summary(row: StoredSchedule) -> schedule_pb2.Schedule:
     """The stored schedule without rows and arrays per step."""
-    return completed(schedule_pb2.Schedule.FromString(row.summary), row)
+    schedule = schedule_pb2.Schedule.FromString(row.summary)
+    complete(schedule, row)
+    return schedule
 
 
-def completed(schedule: schedule_pb2.Schedule, row: StoredSchedule) -> schedule_pb2.Schedule:
-    """Set the fields that only a stored schedule has, and return it."""
+def complete(schedule: schedule_pb2.Schedule, row: StoredSchedule) -> None:
+    """Set the fields that only a stored schedule has."""
     schedule.schedule_id = row.schedule_id
     schedule.tenant_id = row.tenant_id
     schedule.area_id = row.area_id
     schedule.etag = row.etag
     schedule.supersedes_schedule_id = row.supersedes_schedule_id
-    schedule.create_time.CopyFrom(timestamp(row.create_time_unix_us))
-    schedule.update_time.CopyFrom(timestamp(row.update_time_unix_us))
-    return schedule
+    set_timestamp(schedule.create_time, row.create_time_unix_us)
+    set_timestamp(schedule.update_time, row.update_time_unix_us)
 
 
 def power_matrix(schedule: schedule_pb2.Schedule) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

@@ -136,9 +136,7 @@ class Watch:
             found = self.cache.get(self.caller.tenant_id, schedule_id)
             if found is not None and self.caller.may_use_area(found[0]):
                 _, stored_unix_us, parts = found
-                yield from _events(
-                    Kind.SCHEDULE_EVENT_KIND_SNAPSHOT, site_id, schedule_id, "", stored_unix_us, parts
-                )
+                yield from _events(Kind.SCHEDULE_EVENT_KIND_SNAPSHOT, site_id, schedule_id, "", stored_unix_us, parts)
         yield Event(
             kind=Kind.SCHEDULE_EVENT_KIND_SNAPSHOT_COMPLETE,
             resume_token=make_token(_PURPOSE, position),

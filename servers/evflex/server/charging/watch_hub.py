@@ -81,9 +81,7 @@ class WatchHub:
     Changes by this process wake the thread at once; those of other processes on the same database are found by polling.
     """
 
-    def __init__(
-        self, store: ScheduleStore, settings: Settings, metrics: Metrics, log: FilteringBoundLogger
-    ) -> None:
+    def __init__(self, store: ScheduleStore, settings: Settings, metrics: Metrics, log: FilteringBoundLogger) -> None:
         """Follow the change log of `store`."""
         self._store = store
         self._settings = settings
@@ -118,9 +116,7 @@ class WatchHub:
             if self._closed:
                 raise busy("SHUTTING_DOWN", "the server is shutting down", settings.retry_delay_s)
             if len(self._watchers) >= settings.max_watches:
-                raise busy(
-                    "TOO_MANY_WATCHES", f"max_watches is {settings.max_watches}", settings.retry_delay_s
-                )
+                raise busy("TOO_MANY_WATCHES", f"max_watches is {settings.max_watches}", settings.retry_delay_s)
             if not self._watchers:
                 self._position = self._store.last_sequence()
             watcher = Watcher(caller, site_ids, self._position, settings.watch_queue_limit)

@@ -101,9 +101,7 @@ class Database:
                     "the server's disk is full; nothing was stored",
                 ) from error
             if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.InternalError):
-                raise busy(
-                    "STORAGE_UNAVAILABLE", "the database cannot be used", self._retry_delay_s
-                ) from error
+                raise busy("STORAGE_UNAVAILABLE", "the database cannot be used", self._retry_delay_s) from error
             raise
 
 

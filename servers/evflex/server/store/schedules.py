@@ -237,9 +237,7 @@ class ScheduleStore:
 
     def changes_after(self, sequence: int, most: int) -> list[Change]:
         """At most `most` changes of all tenants after `sequence`, oldest first."""
-        query = (
-            sa.select(changes).where(changes.c.sequence > sequence).order_by(changes.c.sequence).limit(most)
-        )
+        query = sa.select(changes).where(changes.c.sequence > sequence).order_by(changes.c.sequence).limit(most)
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
         return [
@@ -302,18 +300,14 @@ def _find_answer(connection: sa.Connection, key: RequestKey) -> StoredSchedule |
         return None
     row = _find(connection, key.tenant_id, schedule_id)
     if row is None:
-        raise ServiceError(
-            code_pb2.NOT_FOUND, "SCHEDULE_DELETED", "the schedule of this request_id has been deleted"
-        )
+        raise ServiceError(code_pb2.NOT_FOUND, "SCHEDULE_DELETED", "the schedule of this request_id has been deleted")
     return row
 
 
 def _find(connection: sa.Connection, tenant_id: str, schedule_id: str) -> StoredSchedule | None:
     if not _may_be_id(schedule_id):
         return None
-    query = sa.select(schedules).where(
-        schedules.c.tenant_id == tenant_id, schedules.c.schedule_id == schedule_id
-    )
+    query = sa.select(schedules).where(schedules.c.tenant_id == tenant_id, schedules.c.schedule_id == schedule_id)
     row = connection.execute(query).first()
     return None if row is None else _stored(row)
 
@@ -348,9 +342,7 @@ def _log_change(
     return int(key[0])
 
 
-def _log_request(
-    connection: sa.Connection, key: RequestKey, schedule_id: str, common: dict[str, object]
-) -> None:
+def _log_request(connection: sa.Connection, key: RequestKey, schedule_id: str, common: dict[str, object]) -> None:
     row = {
         **common,
         "request_id": key.request_id,

@@ -7,6 +7,7 @@ import json
 import os
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,7 @@ def site_instance(
         max_charge_kw=np.array([car["pmax_kw"] for car in cars]),
         min_charge_kw=np.array([car["pmin_kw"] if minimum else 0.0 for car in cars]),
         charge_efficiency=raw["eta"],
-        phases=np.array(
-            [PhaseConnection.L1 if car["phases"] == 1 else PhaseConnection.L1_L2_L3 for car in cars]
-        ),
+        phases=np.array([PhaseConnection.L1 if car["phases"] == 1 else PhaseConnection.L1_L2_L3 for car in cars]),
     )
     tariff = Tariff(import_price_per_kwh=np.array(raw["price_eur_mwh"]) / 1000.0)
     nodes = SupplyNodes.single(max_import_kw=np.array(raw["ev_cap_kw"]))
@@ -113,6 +112,7 @@ def acn_day(
     )
 
 
+@cache
 def _acn_rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "sessions" / "acn_caltech_2021.csv").open(newline="") as file:
         return [row for row in csv.DictReader(file) if row["disconnect_utc"] > row["connect_utc"]]
@@ -128,6 +128,10 @@ def _moved_unix_s(utc: str) -> float:
 
 def _prices(folder: Path, start: datetime) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     wanted = [(start + timedelta(hours=h)).strftime("%Y-%m-%d %H:%M") for h in range(24)]
+    return np.array([_price_by_hour(folder)[hour] for hour in wanted])
+
+
+@cache
+def _price_by_hour(folder: Path) -> dict[str, float]:
     with (folder / "prices" / "dk_day_ahead_hourly.csv").open(newline="") as file:
-        price = {row["hour_utc"]: float(row["eur_mwh"]) for row in csv.DictReader(file)}
-    return np.array([price[hour] for hour in wanted])
+        return {row["hour_utc"]: float(row["eur_mwh"]) for row in csv.DictReader(file)}

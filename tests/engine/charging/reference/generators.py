@@ -78,9 +78,7 @@ def some_features(seed: int, count: int = 6) -> frozenset[str]:
 
 
 @st.composite
-def problems(
-    draw: st.DrawFn, most_sessions: int = 3, most_steps: int = 6
-) -> tuple[ScheduleProblem, ScheduleOptions]:
+def problems(draw: st.DrawFn, most_sessions: int = 3, most_steps: int = 6) -> tuple[ScheduleProblem, ScheduleOptions]:
     """Hypothesis strategy: small problems that shrink to fewer features, sessions and steps."""
     features = draw(st.lists(st.sampled_from(FEATURES), max_size=6, unique=True))
     count, steps = draw(st.integers(0, most_sessions)), draw(st.integers(1, most_steps))
@@ -103,9 +101,7 @@ def _pick(rng: np.random.Generator, count: int, low: float, high: float, digits:
     return np.round(rng.uniform(low, high, count), digits)
 
 
-def _sessions(
-    rng: np.random.Generator, on: frozenset[str], grid: TimeGrid, nodes: SupplyNodes, n: int
-) -> Sessions:
+def _sessions(rng: np.random.Generator, on: frozenset[str], grid: TimeGrid, nodes: SupplyNodes, n: int) -> Sessions:
     steps, step_s = grid.step_count, grid.step_s
     begin = rng.integers(-1, max(1, steps - 1), n).astype(float)
     finish = np.minimum(begin + rng.integers(2, steps + 2, n), steps)
@@ -231,9 +227,7 @@ def _options(rng: np.random.Generator, on: frozenset[str], problem: ScheduleProb
         max_starts_per_session=int(rng.integers(1, 3)) if "max_starts" in on else None,
         min_run_s=step_s * float(rng.choice([1.5, 2.0, 3.0])) if "min_run" in on else 0.0,
         control_enabled=rng.random(steps) < 0.6 if "control" in on else np.empty(0, dtype=np.bool_),
-        departure_beyond_horizon=(
-            DepartureBeyondHorizon.PRO_RATA if "pro_rata" in on else DepartureBeyondHorizon.FULL
-        ),
+        departure_beyond_horizon=(DepartureBeyondHorizon.PRO_RATA if "pro_rata" in on else DepartureBeyondHorizon.FULL),
         terminal_value_per_kwh=float(rng.uniform(0.1, 0.4)) if "terminal" in on else 0.0,
         previous_power_kw=previous,
         change_cost_per_kwh=0.03 if "change" in on else 0.0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from evflex.engine.charging.schedule import LimitRows, Schedule, ScheduleFigures
@@ -16,6 +18,11 @@ RANKS = ("safety excess", "minimum energy shortfall", "agreement excess", "short
 
 def _close(a: float, b: float, scale: float = 1.0) -> bool:
     return bool(abs(a - b) <= TOLERANCE * max(1.0, abs(a), abs(b), scale))
+
+
+def _equal(a: float, b: float, slack: float) -> bool:
+    """Equality that also holds between infinities."""
+    return bool(a == b or (math.isfinite(a) and math.isfinite(b) and abs(a - b) <= slack))
 
 
 def answer_faults(case: Case, schedule: Schedule) -> list[str]:
@@ -169,11 +176,12 @@ def _termination_faults(case: Case, schedule: Schedule) -> list[str]:
     slack = TOLERANCE * max(1e-3, scale)
     if ended.objective_bound > ended.objective + slack:
         faults.append(f"termination.objective_bound: {ended.objective_bound} above {ended.objective}")
-    gap = max(0.0, ended.objective - ended.objective_bound)
-    if abs(ended.absolute_gap - gap) > slack:
+    gap = max(0.0, ended.objective - ended.objective_bound)  # infinite where nothing is proven
+    if not _equal(ended.absolute_gap, gap, slack):
         faults.append(f"termination.absolute_gap: {ended.absolute_gap}, recomputed {gap}")
-    if abs(ended.relative_gap - gap / scale) > 1e-6 + 1e-3 * gap / scale:
-        faults.append(f"termination.relative_gap: {ended.relative_gap}, recomputed {gap / scale}")
+    share = gap / scale
+    if not _equal(ended.relative_gap, share, 1e-6 + 1e-3 * share):
+        faults.append(f"termination.relative_gap: {ended.relative_gap}, recomputed {share}")
     asked = case.options
     met = ended.relative_gap <= asked.relative_gap + 1e-9 or ended.absolute_gap <= asked.absolute_gap + 1e-9
     if ended.reason == OPTIMAL and not met:
