@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
@@ -71,13 +72,15 @@ class AsyncEvflexClient:
         attempts = self._transport.attempts(operation, timeout_s)
         while True:
             try:
-                async for message in self._transport.stream(operation, sites.begin(), attempts.remaining_s()):
-                    answer = sites.accept(message)
-                    if answer is not None:
-                        attempts.succeeded()
-                        yield answer
-                    for fault in sites.refused():
-                        yield fault
+                answers = self._transport.stream(operation, sites.begin(), attempts.remaining_s())
+                async with aclosing(answers):
+                    async for message in answers:
+                        answer = sites.accept(message)
+                        if answer is not None:
+                            attempts.succeeded()
+                            yield answer
+                        for fault in sites.refused():
+                            yield fault
                 break
             except EvflexError as error:
                 await self._transport.pause(attempts, error)
@@ -135,11 +138,13 @@ class AsyncEvflexClient:
         attempts = self._transport.attempts(operation, timeout_s)
         while True:
             try:
-                async for message in self._transport.server_stream(operation, watch.request(), attempts.remaining_s()):
-                    attempts.succeeded()
-                    event = watch.accept(message)
-                    if event is not None:
-                        yield event
+                answers = self._transport.server_stream(operation, watch.request(), attempts.remaining_s())
+                async with aclosing(answers):
+                    async for message in answers:
+                        attempts.succeeded()
+                        event = watch.accept(message)
+                        if event is not None:
+                            yield event
                 return
             except EvflexError as error:
                 await self._transport.pause(attempts, error)

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 _DETAILS_KEY = "grpc-status-details-bin"
-_REQUEST_ID_KEY = "x-request-id"
+REQUEST_ID_KEY = "x-request-id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +151,14 @@ class FinishedCall(Protocol):
         """Pairs of key and value, or None."""
 
 
-def from_call(call: FinishedCall, *, server: str, operation: str) -> EvflexError:
+def from_call(call: FinishedCall, *, server: str, operation: str, request_id: str = "") -> EvflexError:
     """Translate a failed gRPC call into an exception of this module.
 
     Args:
         call: The ``RpcError`` of a synchronous or asynchronous call.
         server: Address of the server.
         operation: Name of the RPC.
+        request_id: Identifier sent with the call; one that the server names is taken instead.
     """
     metadata = _metadata(call.trailing_metadata())
     code = call.code()
@@ -167,7 +168,7 @@ def from_call(call: FinishedCall, *, server: str, operation: str) -> EvflexError
         code=code.name,
         server=server,
         operation=operation,
-        request_id=_text(metadata.get(_REQUEST_ID_KEY)),
+        request_id=_text(metadata.get(REQUEST_ID_KEY)) or request_id,
     )
     _add_details(error, metadata.get(_DETAILS_KEY))
     return error
@@ -191,7 +192,7 @@ def _add_details(error: EvflexError, packed: str | bytes | None) -> None:
         elif detail.Unpack(retry_info) and isinstance(error, UnavailableError):
             error.retry_after_s = retry_info.retry_delay.ToNanoseconds() / 1e9
         elif detail.Unpack(request_info):
-            error.request_id = error.request_id or request_info.request_id
+            error.request_id = request_info.request_id or error.request_id
 
 
 def _metadata(pairs: object) -> dict[str, str | bytes]:

@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.message import Message
 
 from evflex.charging.v1 import charging_service_pb2 as pb
-from evflex.client.errors import EvflexError, FinishedCall, from_call
+from evflex.client.errors import REQUEST_ID_KEY, EvflexError, FinishedCall, from_call
 from evflex.client.retry import RetryPolicy
 
 RequestT = TypeVar("RequestT", bound=Message)
@@ -90,11 +90,10 @@ class Connection:
             ("grpc.max_reconnect_backoff_ms", 5000),
         )
 
-    @property
-    def pairs(self) -> tuple[tuple[str, str], ...]:
-        """Metadata as gRPC takes it."""
-        return tuple(self.metadata.items())
+    def pairs(self, request_id: str) -> tuple[tuple[str, str], ...]:
+        """Metadata as gRPC takes it, with the identifier under which the server logs the call."""
+        return ((REQUEST_ID_KEY, request_id), *self.metadata.items())
 
-    def error(self, call: FinishedCall, operation: str) -> EvflexError:
+    def error(self, call: FinishedCall, operation: str, request_id: str) -> EvflexError:
         """Exception for a failed call."""
-        return from_call(call, server=self.address, operation=operation)
+        return from_call(call, server=self.address, operation=operation, request_id=request_id)

@@ -116,7 +116,7 @@ def _numbers(values: pd.Series) -> _Column:
 def _times(values: pd.Series) -> _Column:
     if values.empty:
         return []
-    parsed = values if pd.api.types.is_datetime64_any_dtype(values.dtype) else pd.to_datetime(values)
+    parsed = values if pd.api.types.is_datetime64_any_dtype(values.dtype) else pd.to_datetime(values, format="ISO8601")
     if not isinstance(parsed.dtype, pd.DatetimeTZDtype):
         raise ValueError("times must have a time zone, for example column.dt.tz_localize('Europe/Oslo')")
     missing = parsed.isna().to_numpy()

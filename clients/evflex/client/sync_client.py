@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Self
 
@@ -90,12 +91,14 @@ class EvflexClient:
         attempts = self._transport.attempts(operation, timeout_s)
         while True:
             try:
-                for message in self._transport.stream(operation, sites.begin(), attempts.remaining_s()):
-                    answer = sites.accept(message)
-                    if answer is not None:
-                        attempts.succeeded()
-                        yield answer
-                    yield from sites.refused()
+                answers = self._transport.stream(operation, sites.begin(), attempts.remaining_s())
+                with closing(answers):
+                    for message in answers:
+                        answer = sites.accept(message)
+                        if answer is not None:
+                            attempts.succeeded()
+                            yield answer
+                        yield from sites.refused()
                 break
             except EvflexError as error:
                 self._transport.pause(attempts, error)
@@ -191,11 +194,13 @@ class EvflexClient:
         attempts = self._transport.attempts(operation, timeout_s)
         while True:
             try:
-                for message in self._transport.server_stream(operation, watch.request(), attempts.remaining_s()):
-                    attempts.succeeded()
-                    event = watch.accept(message)
-                    if event is not None:
-                        yield event
+                answers = self._transport.server_stream(operation, watch.request(), attempts.remaining_s())
+                with closing(answers):
+                    for message in answers:
+                        attempts.succeeded()
+                        event = watch.accept(message)
+                        if event is not None:
+                            yield event
                 return
             except EvflexError as error:
                 self._transport.pause(attempts, error)

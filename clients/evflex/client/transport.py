@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Generator, Iterator
 from types import TracebackType
 from typing import Self, cast
 
@@ -56,19 +57,22 @@ class Transport:
             response_deserializer=operation.response_type.FromString,
         )
         attempts = self.attempts(operation, timeout_s)
+        request_id = str(uuid.uuid4())
         while True:
             try:
-                answer: ResponseT = call(request, timeout=attempts.remaining_s(), metadata=self.connection.pairs)
+                answer: ResponseT = call(
+                    request, timeout=attempts.remaining_s(), metadata=self.connection.pairs(request_id)
+                )
                 return answer
             except grpc.RpcError as error:
-                self.pause(attempts, self.error(error, operation))
+                self.pause(attempts, self.error(error, operation, request_id))
 
     def stream(
         self,
         operation: Operation[RequestT, ResponseT],
         requests: Iterator[RequestT],
         timeout_s: float | None = None,
-    ) -> Iterator[ResponseT]:
+    ) -> Generator[ResponseT]:
         """Call an RPC with many requests and many answers once, without retries.
 
         Args:
@@ -87,27 +91,31 @@ class Transport:
             request_serializer=operation.request_type.SerializeToString,
             response_deserializer=operation.response_type.FromString,
         )
-        return self._answers(call(requests, timeout=timeout_s, metadata=self.connection.pairs), operation)
+        request_id = str(uuid.uuid4())
+        begun = call(requests, timeout=timeout_s, metadata=self.connection.pairs(request_id))
+        return self._answers(begun, operation, request_id)
 
     def server_stream(
         self, operation: Operation[RequestT, ResponseT], request: RequestT, timeout_s: float | None = None
-    ) -> Iterator[ResponseT]:
+    ) -> Generator[ResponseT]:
         """Call an RPC with one request and many answers once; otherwise as :meth:`stream`."""
         call = self._channel.unary_stream(
             operation.path,
             request_serializer=operation.request_type.SerializeToString,
             response_deserializer=operation.response_type.FromString,
         )
-        return self._answers(call(request, timeout=timeout_s, metadata=self.connection.pairs), operation)
+        request_id = str(uuid.uuid4())
+        begun = call(request, timeout=timeout_s, metadata=self.connection.pairs(request_id))
+        return self._answers(begun, operation, request_id)
 
     def attempts(self, operation: Operation[RequestT, ResponseT], timeout_s: float | None) -> Attempts:
         """Count the attempts of a new call."""
         limit = operation.timeout_s if timeout_s is None else timeout_s
         return Attempts(self.connection.retry, limit)
 
-    def error(self, error: grpc.RpcError, operation: Operation[RequestT, ResponseT]) -> EvflexError:
+    def error(self, error: grpc.RpcError, operation: Operation[RequestT, ResponseT], request_id: str) -> EvflexError:
         """Exception for a failed call, with gRPC's own as its cause."""
-        translated = self.connection.error(cast(FinishedCall, error), operation.name)
+        translated = self.connection.error(cast(FinishedCall, error), operation.name, request_id)
         translated.__cause__ = error
         return translated
 
@@ -117,12 +125,12 @@ class Transport:
         time.sleep(attempts.pause_or_raise(error))
 
     def _answers(
-        self, call: grpc.CallIterator[ResponseT], operation: Operation[RequestT, ResponseT]
-    ) -> Iterator[ResponseT]:
+        self, call: grpc.CallIterator[ResponseT], operation: Operation[RequestT, ResponseT], request_id: str
+    ) -> Generator[ResponseT]:
         try:
             yield from call
         except grpc.RpcError as error:
-            raise self.error(error, operation) from error
+            raise self.error(error, operation, request_id) from error
         finally:
             # the caller may have stopped reading
             call.cancel()  # type: ignore[no-untyped-call]

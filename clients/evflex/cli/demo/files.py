@@ -22,6 +22,9 @@ MIN_CHARGE_KW = 1.38
 # The limit taken where none is given: a part of the peak on arrival, and some room above even charging.
 LIMIT_SHARE = 0.6
 EVEN_SHARE = 1.1
+# Usual sizes of chargers, and how much more than the average power of a session its charger must have.
+CHARGER_SIZES_KW = (3.7, 7.4, 11.0, 22.0, 50.0, 150.0, 350.0)
+CHARGER_ROOM = 1.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ def site_from_files(sessions_path: Path, prices_path: Path, options: FileOptions
     start = _day_start(sessions, sessions_path, options)
     day = sessions[(sessions["arrival_time"] >= start) & (sessions["arrival_time"] < start + DAY)]
     day = day.reset_index(drop=True)
+    charger_note = _raise_chargers(day)
     day["min_charge_kw"] = np.minimum(MIN_CHARGE_KW, day["max_charge_kw"])
     end = min(max(day["departure_time"].max(), start + DAY), start + LONGEST).ceil(STEP)
     index = pd.date_range(start, end, freq=STEP, inclusive="left", name="time")
@@ -85,8 +89,21 @@ def site_from_files(sessions_path: Path, prices_path: Path, options: FileOptions
         peak_price_per_kw=0.0,
         observed_peak_kw=0.0,
         time_zone=options.time_zone,
-        notes=tuple(note for note in (window, price_note, limit_note) if note),
+        notes=tuple(note for note in (window, price_note, charger_note, limit_note) if note),
     )
+
+
+def _raise_chargers(day: pd.DataFrame) -> str:
+    """Give sessions that took more than their charger can deliver the next larger one, and say so."""
+    needed_kw = (day["energy_needed_kwh"] / _stay_h(day)).to_numpy()
+    sizes_kw = np.append(CHARGER_SIZES_KW, np.inf)
+    larger = sizes_kw[np.searchsorted(sizes_kw, needed_kw * CHARGER_ROOM)]
+    larger = np.where(np.isinf(larger), needed_kw * CHARGER_ROOM, larger)
+    raised = needed_kw * CHARGER_ROOM > day["max_charge_kw"].to_numpy()
+    day["max_charge_kw"] = np.where(raised, larger, day["max_charge_kw"])
+    if not raised.any():
+        return ""
+    return f"{raised.sum()} sessions took more than their charger could: theirs is taken to be larger."
 
 
 def _day_start(sessions: pd.DataFrame, path: Path, options: FileOptions) -> pd.Timestamp:

@@ -1,0 +1,135 @@
+"""A scripted server: each call of an RPC meets the next behaviour of its script."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from evflex.charging.v1 import charging_service_pb2 as pb
+from evflex.charging.v1 import charging_service_pb2_grpc
+
+Behaviour = Callable[[Any, Any], Any]
+
+
+class FakeServer(charging_service_pb2_grpc.ChargingServiceServicer):
+    """Answers by script and keeps what it was asked.
+
+    Attributes:
+        calls: Name, request (a list for a stream) and metadata of each call.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any, dict[str, Any]]] = []
+        self._script: dict[str, deque[Behaviour]] = {}
+        self._server = grpc.server(ThreadPoolExecutor(4))
+        charging_service_pb2_grpc.add_ChargingServiceServicer_to_server(self, self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop(None).wait()
+
+    def on(self, rpc: str, *behaviours: Behaviour) -> None:
+        """Let the next calls of ``rpc`` meet ``behaviours``, the last of them for ever."""
+        self._script[rpc] = deque(behaviours)
+
+    def asked(self, rpc: str) -> list[Any]:
+        return [request for name, request, _ in self.calls if name == rpc]
+
+    def OptimizeSchedule(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("OptimizeSchedule", request, context)
+
+    def GetSchedule(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("GetSchedule", request, context)
+
+    def GetLatestSchedule(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("GetLatestSchedule", request, context)
+
+    def ListSchedules(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ListSchedules", request, context)
+
+    def DeleteSchedule(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("DeleteSchedule", request, context)
+
+    def OptimizeSchedules(self, request_iterator: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        yield from self._meet("OptimizeSchedules", request_iterator, context)
+
+    def WatchSchedules(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        yield from self._meet("WatchSchedules", request, context)
+
+    def _meet(self, rpc: str, request: Any, context: Any) -> Any:
+        kept: Any = request
+        if not isinstance(request, Message):
+            kept = []
+            request = _kept(request, kept)
+        self.calls.append((rpc, kept, dict(context.invocation_metadata())))
+        script = self._script[rpc]
+        behaviour = script.popleft() if len(script) > 1 else script[0]
+        return behaviour(request, context)
+
+
+def _kept(requests: Iterator[Any], into: list[Any]) -> Iterator[Any]:
+    for request in requests:
+        into.append(request)
+        yield request
+
+
+def answering(message: Message) -> Behaviour:
+    return lambda _request, _context: message
+
+
+def failing(code: grpc.StatusCode, message: str = "no", *details: Message, request_id: str = "") -> Behaviour:
+    """Fail with a status and its details, before any answer of a stream."""
+
+    def behaviour(_request: Any, context: Any) -> Any:
+        abort(context, code, message, *details, request_id=request_id)
+
+    return behaviour
+
+
+def abort(context: Any, code: grpc.StatusCode, message: str, *details: Message, request_id: str = "") -> None:
+    status = status_pb2.Status(code=code.value[0], message=message)
+    for detail in details:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    rich = rpc_status.to_status(status)
+    trailers = (*rich.trailing_metadata, ("x-request-id", request_id)) if request_id else rich.trailing_metadata
+    context.set_trailing_metadata(trailers)
+    context.abort(code, message)
+
+
+def retry_after(seconds: float) -> Message:
+    return error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(nanos=int(seconds * 1e9)))
+
+
+def summary(site: pb.OptimizeScheduleRequest, chunk_count: int = 0) -> pb.OptimizeSchedulesResponse:
+    """First part of the answer for a site; whole when there are no chunks."""
+    answer = pb.OptimizeSchedulesResponse(site_id=site.site_id, request_id=site.request_id)
+    answer.summary.chunk_count = chunk_count
+    schedule = answer.summary.schedule
+    schedule.site_id = site.site_id
+    schedule.time_grid.CopyFrom(site.time_grid)
+    if not chunk_count:
+        schedule.session_ids.extend(session.session_id for session in site.sessions)
+        schedule.power_kw.extend([1.0] * (len(site.sessions) * site.time_grid.step_count))
+    return answer
+
+
+def chunk(site: pb.OptimizeScheduleRequest, index: int) -> pb.OptimizeSchedulesResponse:
+    """The row of the ``index``-th session, its power equal to the index."""
+    answer = pb.OptimizeSchedulesResponse(site_id=site.site_id, request_id=site.request_id)
+    answer.chunk.chunk_index = index
+    answer.chunk.session_ids.append(site.sessions[index].session_id)
+    answer.chunk.evse_ids.append(site.sessions[index].evse_id)
+    answer.chunk.power_kw.extend([float(index)] * site.time_grid.step_count)
+    answer.chunk.session_results.add(session_id=site.sessions[index].session_id, delivered_kwh=index)
+    return answer
