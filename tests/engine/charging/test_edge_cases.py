@@ -222,3 +222,14 @@ def test_the_grid_need_not_start_on_the_clock() -> None:
     )
     assert START_UNIX_S % 7200.0 == 3600.0  # so the first block holds one step
     planned(problem)
+
+
+def test_discharging_below_arrival_misses_no_minimum_that_nobody_asked_for() -> None:
+    sessions = cars([0], [2], [0.0], max_discharge_kw=5.0, energy_available_kwh=4.0)
+    problem = site(sessions, [0.5, 0.1], export_price_per_kwh=np.array([0.4, 0.05]))
+    schedule = planned(problem, ScheduleOptions(relative_gap=1e-6, shortfall_price_per_kwh=0.2))
+    np.testing.assert_allclose(schedule.power_kw, [[-4.0, 4.0]], atol=1e-6)
+    assert schedule.sessions.minimum_shortfall_kwh.tolist() == [0.0]
+    deep = planned(problem, ScheduleOptions(relative_gap=1e-6, shortfall_price_per_kwh=0.01))
+    np.testing.assert_allclose(deep.power_kw, [[-4.0, 0.0]], atol=1e-6)
+    assert deep.sessions.minimum_shortfall_kwh.tolist() == [0.0]

@@ -73,10 +73,11 @@ def shortfalls(case: Case, power: FloatArray) -> FloatArray:
 
 
 def minimum_shortfalls(case: Case, power: FloatArray) -> FloatArray:
-    """Energy missing at each session's minimum energy time."""
+    """Energy missing at each session's minimum energy time; 0 asks for none."""
     states = np.concatenate([np.zeros((case.count, 1)), battery(case, power)], axis=1)
     reached = states[np.arange(case.count), case.minimum_steps]
-    short: FloatArray = np.maximum(0.0, case.problem.sessions.minimum_energy_kwh - reached)
+    wanted = case.problem.sessions.minimum_energy_kwh
+    short: FloatArray = np.where(wanted > 0, np.maximum(0.0, wanted - reached), 0.0)
     return short
 
 

@@ -292,7 +292,8 @@ class _Model:
             last = int(case.minimum_steps[i])
             reached = self.energy[i, last - 1] if last else Expression()
             early = self.var()
-            self.add(reached + early >= float(s.minimum_energy_kwh[i]))
+            if s.minimum_energy_kwh[i] > 0:
+                self.add(reached + early >= float(s.minimum_energy_kwh[i]))
             self.minimum_missing.append(early)
 
     def _changes(self) -> None:
