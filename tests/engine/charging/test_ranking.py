@@ -138,3 +138,13 @@ def test_discharging_relieves_an_import_that_fixed_load_alone_exceeds() -> None:
     assert check(problem, STRICT, schedule) == []
     assert schedule.power_kw[0, 0] == pytest.approx(-2.0, abs=1e-6)
     assert figures.ranks(Case(problem, STRICT), schedule.power_kw)[0] == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_departure_margin_costs_nobody_energy(seed: int) -> None:
+    problem, margin = crowded(seed), dataclasses.replace(STRICT, departure_margin_s=3600.0)
+    schedule = optimize_schedule(problem, margin)
+    assert check(problem, margin, schedule) == []
+    mine = figures.ranks(Case(problem, margin), schedule.power_kw)
+    best = reference_milp.solve(problem, STRICT).ranks
+    np.testing.assert_allclose(mine[:4], best[:4], atol=1e-5)
