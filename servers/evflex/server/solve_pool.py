@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
@@ -25,14 +25,19 @@ class Job:
     Attributes:
         run: The work; receives the cancel event.
         cancel: Set when nobody waits for the result.
-        finished: Set when the work is done, has failed, or was dropped.
+        finished: Set when the work is done, has failed, or was dropped; None where nobody asks.
         dropped: Whether it never ran, because it was cancelled while queued or the pool closed.
     """
 
     run: Callable[[threading.Event], None]
-    cancel: threading.Event = field(default_factory=threading.Event)
-    finished: threading.Event = field(default_factory=threading.Event)
+    cancel: threading.Event
+    finished: threading.Event | None = None
     dropped: bool = False
+
+    def finish(self) -> None:
+        """Tell that it is over."""
+        if self.finished is not None:
+            self.finished.set()
 
 
 class Lane:
@@ -151,7 +156,7 @@ class SolvePool:
 
     def _drop(self, job: Job) -> None:
         job.dropped = True
-        job.finished.set()
+        job.finish()
         self._metrics.solves_queued.dec()
         self._metrics.solves_rejected.labels("cancelled").inc()
 
@@ -167,7 +172,7 @@ class SolvePool:
                 with self._changed:
                     self._running.discard(job)
                     self._idle += 1
-                job.finished.set()
+                job.finish()
 
     def _take(self) -> Job | None:
         with self._changed:

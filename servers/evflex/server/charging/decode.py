@@ -124,6 +124,7 @@ def decode_request(
     check_request_id(rules, request.request_id, required=request.store)
     check_id(rules, "site_id", request.site_id, required=True)
     check_id(rules, "area_id", request.area_id)
+    rules.check(bool(request.nodes), "nodes", "must hold at least the root")
     if not request.HasField("tariff"):
         rules.check(False, "tariff", "must be set")
     problem = ScheduleProblem(

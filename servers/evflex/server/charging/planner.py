@@ -95,10 +95,11 @@ class Planner:
             except Exception as error:
                 outcome.append(error)
 
-        job = Job(solve)
+        finished = threading.Event()
+        job = Job(solve, threading.Event(), finished)
         self.pool.unary.submit(job)
         call.on_end(lambda: self.pool.unary.cancel(job))
-        job.finished.wait()
+        finished.wait()
         if call.ended.is_set():
             raise _nobody_waits(call)
         if job.dropped:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -21,12 +22,16 @@ from evflex.server.solve_pool import Job, Lane
 from evflex.server.wire import decoded
 
 _POLL_S = 0.2
+# A thread hands over what it has planned this often, and leaves its place to other lanes after a turn.
+_HAND_OVER_S = 0.002
+_TURN_S = 0.02
 
 
 @dataclass(slots=True)
-class _Outcome:
-    """What became of one site: the answer, which carries the plan, or a fault."""
+class _Site:
+    """A site on its way through: the request, the answer that carries plan or fault, and what is still to be stored."""
 
+    request: charging_service_pb2.OptimizeScheduleRequest
     answer: charging_service_pb2.OptimizeSchedulesResponse
     plan: Planned | None = None
 
@@ -39,8 +44,10 @@ class _Outcome:
 class SiteStream:
     """One OptimizeSchedules call.
 
-    A thread reads requests while places in flight are free, threads of the pool plan, and :meth:`answers` stores and
-    sends. A place is free again once its answer has been sent, so a client that does not read is not served ahead.
+    A thread reads requests while places in flight are free, threads of the pool plan them, and :meth:`answers` stores
+    and sends. A place is free again once its answer has been sent, so a client that does not read is not served ahead.
+
+    Small sites are many, so a thread of the pool takes several of them in its turn; then other lanes have theirs.
     """
 
     def __init__(
@@ -65,11 +72,13 @@ class SiteStream:
         self._log = log
         self._deadline_s = time.monotonic() + call.remaining_s(settings.stream_default_deadline_s)
         self._places = threading.Semaphore(settings.stream_sites_in_flight)
-        self._lane: Lane = planner.pool.open_lane(settings.stream_sites_in_flight)
-        self._outcomes: queue.SimpleQueue[_Outcome | None] = queue.SimpleQueue()
+        self._lane: Lane = planner.pool.open_lane(planner.pool.thread_count)
+        self._waiting: deque[_Site] = deque()
+        self._done: queue.SimpleQueue[list[_Site]] = queue.SimpleQueue()
+        self._turns = 0
+        self._turns_lock = threading.Lock()
         self._read_count = 0
         self._all_read = threading.Event()
-        self._jobs: set[Job] = set()
 
     def answers(self) -> Iterator[charging_service_pb2.OptimizeSchedulesResponse]:
         """The answers, in the order in which sites are done.
@@ -77,45 +86,42 @@ class SiteStream:
         Raises:
             ServiceError: UNAVAILABLE when the server drains before the client has sent its last site.
         """
-        self._call.on_end(self._cancel_all)
         threading.Thread(target=self._read, name="site-stream-reader", daemon=True).start()
         answered = 0
         while not (self._all_read.is_set() and answered == self._read_count):
-            outcomes = self._next_outcomes()
-            if not outcomes and self._call.ended.is_set():
+            sites = self._next_done()
+            if not sites and self._call.ended.is_set():
                 return
-            if not outcomes and self._draining.is_set() and answered == self._read_count:
-                raise busy("SHUTTING_DOWN", "the server is shutting down", self._planner.settings.retry_delay_s)
-            self._store(outcomes)
-            for outcome in outcomes:
-                yield from _messages(outcome)
+            if not sites and self._draining.is_set() and answered == self._read_count:
+                raise self._shutting_down()
+            self._store(sites)
+            for site in sites:
+                yield from _messages(site)
                 answered += 1
                 self._places.release()
 
-    def _next_outcomes(self) -> list[_Outcome]:
+    def _next_done(self) -> list[_Site]:
         """What is done by now; waits a moment for the first."""
-        outcomes: list[_Outcome] = []
+        sites: list[_Site] = []
         try:
-            outcome = self._outcomes.get(timeout=_POLL_S)
+            sites += self._done.get(timeout=_POLL_S)
             while True:
-                if outcome is not None:
-                    outcomes.append(outcome)
-                outcome = self._outcomes.get_nowait()
+                sites += self._done.get_nowait()
         except queue.Empty:
-            return outcomes
+            return sites
 
-    def _store(self, outcomes: list[_Outcome]) -> None:
+    def _store(self, sites: list[_Site]) -> None:
         """Store, in one transaction, the plans that ask for it."""
-        asking = [(outcome, plan) for outcome in outcomes if (plan := outcome.plan) is not None and plan.new]
+        asking = [(site, plan) for site in sites if (plan := site.plan) is not None and plan.new is not None]
         if not asking:
             return
         try:
             refusals = self._planner.store_plans([plan for _, plan in asking])
         except ServiceError as error:
             refusals = [error] * len(asking)
-        for (outcome, _), refusal in zip(asking, refusals, strict=True):
+        for (site, _), refusal in zip(asking, refusals, strict=True):
             if refusal is not None:
-                outcome.refuse(refusal)
+                site.refuse(refusal)
         self._on_stored()
 
     def _read(self) -> None:
@@ -130,7 +136,7 @@ class SiteStream:
                 self._log.warning("request stream broke", exception=type(error).__name__, places=places(error))
         finally:
             self._all_read.set()
-            self._outcomes.put(None)
+            self._done.put([])
 
     def _take_place(self) -> bool:
         while not self._places.acquire(timeout=_POLL_S):
@@ -139,70 +145,94 @@ class SiteStream:
         return True
 
     def _begin(self, message: object) -> None:
-        outcome = _Outcome(charging_service_pb2.OptimizeSchedulesResponse())
+        answer = charging_service_pb2.OptimizeSchedulesResponse()
         try:
-            request = _site_request(message)
-            outcome.answer.site_id = request.site_id
-            outcome.answer.request_id = request.request_id
+            request = decoded(message)
+        except ServiceError as error:
+            site = _Site(charging_service_pb2.OptimizeScheduleRequest(), answer)
+            site.refuse(error)
+            self._done.put([site])
+            return
+        assert isinstance(request, charging_service_pb2.OptimizeSchedulesRequest)
+        answer.site_id = request.site_request.site_id
+        answer.request_id = request.site_request.request_id
+        self._waiting.append(_Site(request.site_request, answer))
+        self._ask_for_turn()
+
+    def _ask_for_turn(self) -> None:
+        """Let one more thread take waiting sites, unless each has been asked already."""
+        with self._turns_lock:
+            if self._turns >= self._lane.queue_limit:
+                return
+            self._turns += 1
+        try:
+            self._lane.submit(Job(self._take_turn, self._call.ended))
+        except ServiceError as error:
+            with self._turns_lock:
+                self._turns -= 1
+            self._refuse_waiting(error)
+
+    def _take_turn(self, cancel: threading.Event) -> None:
+        """Plan waiting sites for a while, in a thread of the pool."""
+        started_s = handed_over_s = time.monotonic()
+        sites: list[_Site] = []
+        while self._waiting and not cancel.is_set():
+            try:
+                site = self._waiting.popleft()
+            except IndexError:  # another thread was faster
+                break
+            self._plan(site, cancel)
+            sites.append(site)
+            now_s = time.monotonic()
+            if now_s - handed_over_s > _HAND_OVER_S:
+                self._done.put(sites)
+                sites, handed_over_s = [], now_s
+            if now_s - started_s > _TURN_S:
+                break
+        self._done.put(sites)
+        with self._turns_lock:
+            self._turns -= 1
+        if self._waiting:
+            self._ask_for_turn()
+
+    def _plan(self, site: _Site, cancel: threading.Event) -> None:
+        schedule = site.answer.summary.schedule
+        try:
             if self._draining.is_set():
-                raise busy("SHUTTING_DOWN", "the server is shutting down", 1.0)
-            self._submit(request, outcome)
+                raise self._shutting_down()
+            remaining_s = self._deadline_s - time.monotonic()
+            site.plan = self._planner.plan_site(site.request, schedule, self._call.caller, remaining_s, cancel)
+            schedule.SetInParent()
         except ServiceError as error:
-            outcome.refuse(error)
-            self._outcomes.put(outcome)
-
-    def _submit(self, request: charging_service_pb2.OptimizeScheduleRequest, outcome: _Outcome) -> None:
-        def solve(cancel: threading.Event) -> None:
-            self._plan(request, outcome, cancel)
-            self._jobs.discard(job)
-            self._outcomes.put(outcome)
-
-        job = Job(solve)
-        self._jobs.add(job)
-        self._lane.submit(job)
-        if self._call.ended.is_set():
-            self._lane.cancel(job)
-
-    def _plan(
-        self,
-        request: charging_service_pb2.OptimizeScheduleRequest,
-        outcome: _Outcome,
-        cancel: threading.Event,
-    ) -> None:
-        remaining_s = self._deadline_s - time.monotonic()
-        try:
-            outcome.plan = self._planner.plan_site(
-                request, outcome.answer.summary.schedule, self._call.caller, remaining_s, cancel
-            )
-            outcome.answer.summary.schedule.SetInParent()
-        except ServiceError as error:
-            outcome.refuse(error)
+            site.refuse(error)
         except Exception as error:
             self._log.error(
                 "unexpected error", method=self._call.method, request_id=self._call.request_id,
                 exception=type(error).__name__, places=places(error),
             )  # fmt: skip
             hint = f"unexpected error; quote request id {self._call.request_id}"
-            outcome.refuse(ServiceError(code_pb2.INTERNAL, "INTERNAL", hint))
+            site.refuse(ServiceError(code_pb2.INTERNAL, "INTERNAL", hint))
 
-    def _cancel_all(self) -> None:
-        for job in list(self._jobs):
-            self._lane.cancel(job)
+    def _refuse_waiting(self, error: ServiceError) -> None:
+        while self._waiting:
+            try:
+                site = self._waiting.popleft()
+            except IndexError:
+                return
+            site.refuse(error)
+            self._done.put([site])
+
+    def _shutting_down(self) -> ServiceError:
+        return busy("SHUTTING_DOWN", "the server is shutting down", self._planner.settings.retry_delay_s)
 
 
-def _site_request(message: object) -> charging_service_pb2.OptimizeScheduleRequest:
-    request = decoded(message)
-    assert isinstance(request, charging_service_pb2.OptimizeSchedulesRequest)
-    return request.site_request
-
-
-def _messages(outcome: _Outcome) -> Iterator[charging_service_pb2.OptimizeSchedulesResponse]:
+def _messages(site: _Site) -> Iterator[charging_service_pb2.OptimizeSchedulesResponse]:
     """The answer as it is, or its parts where it is large."""
-    answer = outcome.answer
-    if outcome.plan is None or fits_one_message(outcome.plan.schedule):
+    answer = site.answer
+    if site.plan is None or fits_one_message(site.plan.schedule):
         yield answer
         return
-    for part in chunked(outcome.plan.schedule):
+    for part in chunked(site.plan.schedule):
         message = charging_service_pb2.OptimizeSchedulesResponse(site_id=answer.site_id, request_id=answer.request_id)
         if isinstance(part, charging_service_pb2.ScheduleSummary):
             message.summary.CopyFrom(part)
