@@ -98,9 +98,7 @@ class Solver:
         lp.a_matrix_.index_ = program.matrix.indices
         lp.a_matrix_.value_ = program.matrix.data
         if self._is_mip:
-            lp.integrality_ = np.where(
-                program.integer, highspy.HighsVarType.kInteger, highspy.HighsVarType.kContinuous
-            )
+            lp.integrality_ = np.where(program.integer, highspy.HighsVarType.kInteger, highspy.HighsVarType.kContinuous)
         self._highs.passModel(lp)
         self._columns = lp.num_col_
         if self._is_mip or self._columns >= _INTERRUPTIBLE_COLUMNS:
@@ -167,9 +165,16 @@ class Solver:
         """Add lower <= values·x[columns] <= upper."""
         self._highs.addRow(lower, upper, len(columns), columns.astype(np.int32), values)
 
+    def add_columns(self, cost: FloatArray, columns: sparse.csc_array) -> None:
+        """Add columns that are not negative, with their entries in the rows."""
+        count = len(cost)
+        self._highs.addCols(
+            count, cost, np.zeros(count), np.full(count, INFINITY), columns.nnz, columns.indptr[:-1].astype(np.int32),
+            columns.indices.astype(np.int32), columns.data,
+        )  # fmt: skip
+        self._columns += count
+
     def start_from(self, values: dict[int, float]) -> None:
         """Give values of some columns to start a mixed-integer solve from; HiGHS completes them."""
         columns = np.fromiter(values, dtype=np.int32, count=len(values))
-        self._highs.setSolution(
-            len(values), columns, np.fromiter(values.values(), dtype=np.float64, count=len(values))
-        )
+        self._highs.setSolution(len(values), columns, np.fromiter(values.values(), dtype=np.float64, count=len(values)))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from evflex.engine.validation import Rules
 
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 
 DEFAULT_VOLTAGE_V = 230.0
@@ -93,9 +94,7 @@ class SupplyNodes:
         voltage_bad = ~((self.nominal_voltage_v > 0.0) & np.isfinite(self.nominal_voltage_v))
         rules.rows(path, "nominal_voltage_v", voltage_bad, "must be finite and > 0", self.nominal_voltage_v)
         phases_bad = (self.fixed_load_phases < 0) | (self.fixed_load_phases >= len(ACTIVE))
-        rules.rows(
-            path, "fixed_load_phases", phases_bad, "must be a known PhaseConnection", self.fixed_load_phases
-        )
+        rules.rows(path, "fixed_load_phases", phases_bad, "must be a known PhaseConnection", self.fixed_load_phases)
         return len(rules.violations) == before
 
     def _validate_structure(self, rules: Rules, path: str) -> None:
@@ -118,9 +117,7 @@ class SupplyNodes:
             rules.check(False, path, f"must have exactly one root (empty parent_node_id), has {len(roots)}")
         for i, parent in enumerate(self.parent_node_ids):
             if parent and parent not in index:
-                rules.check(
-                    False, f"{path}[{i}].parent_node_id", f"must name a node of the request, is {parent!r}"
-                )
+                rules.check(False, f"{path}[{i}].parent_node_id", f"must name a node of the request, is {parent!r}")
         # Walk up from each node; settled[i] says that i is known to reach a root or a fault already reported.
         settled = [False] * len(self.node_ids)
         for i in range(len(self.node_ids)):

@@ -55,9 +55,7 @@ class TimeGrid:
         )
         return len(rules.violations) == before
 
-    def presence_ratio(
-        self, start_unix_s: NDArray[np.float64], end_unix_s: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def presence_ratio(self, start_unix_s: NDArray[np.float64], end_unix_s: NDArray[np.float64]) -> NDArray[np.float64]:
         """Share of each step that lies within [start, end): shape (len(start), step_count), 0..1."""
         edges = self.start_unix_s + self.step_s * np.arange(self.step_count + 1)
         begin = np.maximum(edges[None, :-1], start_unix_s[:, None])

@@ -36,9 +36,7 @@ def branch_and_bound(site: Site, plan: Evaluation, budget: Budget) -> ExactPlan 
     options = site.options
     # The asked gap is relative to the plan's scale, HiGHS' to its objective.
     asked = max(options.absolute_gap, 0.5 * options.relative_gap * plan.scale)
-    ranked = solve_ranked(
-        model, budget, absolute_gap=asked, start=_start(site, model, plan.power_kw - site.given_kw)
-    )
+    ranked = solve_ranked(model, budget, absolute_gap=asked, start=_start(site, model, plan.power_kw - site.given_kw))
     if ranked is None:
         return None
     solution = ranked.solution

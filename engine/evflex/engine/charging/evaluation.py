@@ -88,9 +88,7 @@ def evaluate(site: Site, power_kw: FloatArray) -> Evaluation:
     change_cost = 0.0
     if options.previous_power_kw.size and options.change_cost_per_kwh > 0.0:
         change_cost = (
-            options.change_cost_per_kwh
-            * step_h
-            * float(np.nansum(np.abs(power_kw - options.previous_power_kw)))
+            options.change_cost_per_kwh * step_h * float(np.nansum(np.abs(power_kw - options.previous_power_kw)))
         )
 
     own_terms = discharge_cost + start_cost + shortfall_cost + change_cost
@@ -140,9 +138,7 @@ def fixed_load_objective(site: Site) -> float:
     alone = _RootCost.of(site, site.fixed_kw)
     if site.options.objective == ScheduleObjective.EMISSIONS:
         return alone.emissions_kg + alone.peak_cost
-    return (
-        alone.energy_cost + alone.peak_cost + site.problem.tariff.emission_price_per_kg * alone.emissions_kg
-    )
+    return alone.energy_cost + alone.peak_cost + site.problem.tariff.emission_price_per_kg * alone.emissions_kg
 
 
 def count_starts(site: Site, power_kw: FloatArray) -> IntArray:
@@ -169,8 +165,7 @@ def keeps_limits(site: Site, power_kw: FloatArray) -> bool:
     load, limits = group_power_kw(site, power_kw), site.limits
     # What fixed load alone exceeds may be relieved, never made worse.
     return bool(
-        (load <= limits.upper_kw + LIMIT_TOLERANCE_KW).all()
-        and (load >= limits.lower_kw - LIMIT_TOLERANCE_KW).all()
+        (load <= limits.upper_kw + LIMIT_TOLERANCE_KW).all() and (load >= limits.lower_kw - LIMIT_TOLERANCE_KW).all()
     )
 
 

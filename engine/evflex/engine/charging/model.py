@@ -6,13 +6,10 @@ from dataclasses import dataclass, field, fields
 from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
-from evflex.engine.supply_tree import ACTIVE, FloatArray, IntArray, PhaseConnection, SupplyNodes
+from evflex.engine.supply_tree import ACTIVE, BoolArray, FloatArray, IntArray, PhaseConnection, SupplyNodes
 from evflex.engine.timegrid import TimeGrid
 from evflex.engine.validation import Rules
-
-BoolArray = NDArray[np.bool_]
 
 # Charger powers are rounded by their makers: a minimum may exceed its maximum by this much before it is a fault.
 _POWER_TOLERANCE_KW = 1e-9
@@ -163,25 +160,19 @@ class Sessions:
         n = len(self.session_ids)
         for column in fields(self):
             length = len(getattr(self, column.name))
-            rules.check(
-                length == n, f"{path}.{column.name}", f"must have one entry a session ({n}), has {length}"
-            )
+            rules.check(length == n, f"{path}.{column.name}", f"must have one entry a session ({n}), has {length}")
         if rules.violations and any(v.field.startswith(f"{path}.") for v in rules.violations):
             return
         if n == 0:
             return
         self._validate_ids(rules, known_node_ids, path)
         finite = np.isfinite
-        self._numbers(
-            rules, path, "arrival_time", self.arrival_unix_s, finite(self.arrival_unix_s), "must be set"
-        )
+        self._numbers(rules, path, "arrival_time", self.arrival_unix_s, finite(self.arrival_unix_s), "must be set")
         self._numbers(
             rules, path, "departure_time", self.departure_unix_s, finite(self.departure_unix_s), "must be set"
         )
         late = ~(self.departure_unix_s < self.arrival_unix_s)
-        self._numbers(
-            rules, path, "departure_time", self.departure_unix_s, late, "must not lie before arrival_time"
-        )
+        self._numbers(rules, path, "departure_time", self.departure_unix_s, late, "must not lie before arrival_time")
         self._numbers(
             rules,
             path,
@@ -196,12 +187,8 @@ class Sessions:
             "delivered_kwh", "run_duration_s",
         ):  # fmt: skip
             values = getattr(self, name)
-            public = {"delivered_kwh": "state.delivered_kwh", "run_duration_s": "state.run_duration"}.get(
-                name, name
-            )
-            self._numbers(
-                rules, path, public, values, finite(values) & (values >= 0.0), "must be finite and >= 0"
-            )
+            public = {"delivered_kwh": "state.delivered_kwh", "run_duration_s": "state.run_duration"}.get(name, name)
+            self._numbers(rules, path, public, values, finite(values) & (values >= 0.0), "must be finite and >= 0")
         for name in ("charge_efficiency", "discharge_efficiency"):
             values = getattr(self, name)
             self._numbers(rules, path, name, values, (values > 0.0) & (values <= 1.0), "must lie in (0, 1]")
@@ -267,9 +254,7 @@ class Sessions:
                 )
 
     @staticmethod
-    def _numbers(
-        rules: Rules, path: str, name: str, values: FloatArray | IntArray, ok: BoolArray, rule: str
-    ) -> None:
+    def _numbers(rules: Rules, path: str, name: str, values: FloatArray | IntArray, ok: BoolArray, rule: str) -> None:
         if not ok.all():
             rules.rows(path, name, ~ok, rule, values)
 
@@ -311,13 +296,9 @@ class Tariff:
         )
         rules.array(f"{path}.import_price_per_kwh", self.import_price_per_kwh, (steps,))
         rules.array(f"{path}.export_price_per_kwh", self.export_price_per_kwh, (0, steps))
-        rules.array(
-            f"{path}.emission_intensity_g_per_kwh", self.emission_intensity_g_per_kwh, (0, steps), minimum=0.0
-        )
+        rules.array(f"{path}.emission_intensity_g_per_kwh", self.emission_intensity_g_per_kwh, (0, steps), minimum=0.0)
         window = len(self.peak_window)
-        rules.check(
-            window in (0, steps), f"{path}.peak_window", f"must have length 0 or {steps}, has {window}"
-        )
+        rules.check(window in (0, steps), f"{path}.peak_window", f"must have length 0 or {steps}, has {window}")
         for name in ("peak_price_per_kw", "observed_peak_kw", "emission_price_per_kg"):
             value = getattr(self, name)
             rules.check(
@@ -430,13 +411,9 @@ class ScheduleOptions:
             f"must be a known DepartureBeyondHorizon, is {self.departure_beyond_horizon}",
         )
         starts = self.max_starts_per_session
-        rules.check(
-            starts is None or starts >= 1, f"{path}.max_starts_per_session", f"must be >= 1, is {starts}"
-        )
+        rules.check(starts is None or starts >= 1, f"{path}.max_starts_per_session", f"must be >= 1, is {starts}")
         control = len(self.control_enabled)
-        rules.check(
-            control in (0, steps), f"{path}.control_enabled", f"must have length 0 or {steps}, has {control}"
-        )
+        rules.check(control in (0, steps), f"{path}.control_enabled", f"must have length 0 or {steps}, has {control}")
         self._validate_shortfall_price(rules, problem, path)
         shape = self.previous_power_kw.shape
         rules.check(

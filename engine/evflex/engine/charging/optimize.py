@@ -13,10 +13,11 @@ import numpy as np
 
 from evflex.engine.budget import Budget
 from evflex.engine.charging.branch_and_bound import branch_and_bound, is_small
+from evflex.engine.charging.column_generation import plan_switching
 from evflex.engine.charging.evaluation import Evaluation, evaluate, keeps_limits
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.polish import polish
-from evflex.engine.charging.relaxation import Relaxation, bound_at, relax
+from evflex.engine.charging.relaxation import RankedBound, Relaxation, relax
 from evflex.engine.charging.repair import repair
 from evflex.engine.charging.report import build_schedule
 from evflex.engine.charging.schedule import Schedule
@@ -60,9 +61,7 @@ def optimize_schedule(
         # A margin is a comfort: it never costs a session energy.
         site = build_site(problem, options, np.where(late, 0.0, margin_s))
         solved = _solve(site, budget)
-    return build_schedule(
-        site, solved.plan, solved.uncontrolled, solved.relaxation, _termination(site, solved, budget)
-    )
+    return build_schedule(site, solved.plan, solved.uncontrolled, solved.relaxation, _termination(site, solved, budget))
 
 
 @dataclass(slots=True)
@@ -72,6 +71,7 @@ class _Solved:
     uncontrolled: Evaluation
     plan: Evaluation
     relaxation: Relaxation | None = None
+    bounds: list[RankedBound] = field(default_factory=list)
     proven: float = -np.inf
     method: str = "uncontrolled charging"
     tried: list[str] = field(default_factory=list)
@@ -88,9 +88,7 @@ class _Solved:
     @property
     def bound(self) -> float:
         """Proven lower bound on the objective of every plan that ranks as high as the best so far."""
-        if self.relaxation is None:
-            return self.proven
-        return max(self.proven, bound_at(self.relaxation, self.plan.ranks))
+        return max([self.proven, *(bound.at(self.plan.ranks) for bound in self.bounds)])
 
     def gap_met(self, options: ScheduleOptions) -> bool:
         """Whether either asked gap is proven."""
@@ -109,8 +107,14 @@ def _solve(site: Site, budget: Budget) -> _Solved:
     if relaxation is None:
         return solved
     solved.relaxation = relaxation
+    solved.bounds.append(relaxation.bound)
     options = site.options
-    if not (counts_starts(options) or options.current_quantum_a > 0.0):
+    if counts_starts(options) or options.current_quantum_a > 0.0:
+        switched = plan_switching(site, relaxation, budget)
+        solved.bounds.append(switched.bound)
+        for method, power_kw in switched.plans:
+            solved.offer(site, power_kw, method)
+    else:
         power_kw = repair(site, relaxation)
         solved.offer(site, power_kw, "relaxation and repair")
         if not solved.gap_met(options) and not budget.spent:

@@ -18,9 +18,7 @@ def peak_blocks(problem: ScheduleProblem) -> IntArray:
     if span_s == grid.step_s:
         raw = np.arange(grid.step_count)
     else:
-        raw = np.floor((grid.start_unix_s + grid.step_s * np.arange(grid.step_count)) / span_s + 1e-9).astype(
-            np.int64
-        )
+        raw = np.floor((grid.start_unix_s + grid.step_s * np.arange(grid.step_count)) / span_s + 1e-9).astype(np.int64)
         raw -= raw[0]
     if not len(tariff.peak_window):
         return raw

@@ -52,9 +52,7 @@ class Builder:
 
     def put(self, rows: IntArray, columns: IntArray, values: object) -> None:
         """Add matrix entries."""
-        self.entries.append(
-            (rows, columns, np.broadcast_to(np.asarray(values, dtype=np.float64), rows.shape))
-        )
+        self.entries.append((rows, columns, np.broadcast_to(np.asarray(values, dtype=np.float64), rows.shape)))
 
     def build(self) -> LinearProgram:
         """The program."""
@@ -101,6 +99,8 @@ class SiteProgram:
         count: Columns of whole quanta, charging. (n, T).
         discharge_count: Columns of whole quanta, discharging. (n, T).
         shortfall: Columns of shortfall. (n,).
+        surplus: Columns of energy above the need. (n,).
+        energy_row: Rows of the energy balance at the end. (n,).
         limit_row: Rows of the limits. (groups, T).
         agreement_row: Rows of the agreements. (groups, T).
         root_rows: Rows about net power at the root: export and peak.
@@ -117,6 +117,8 @@ class SiteProgram:
     count: IntArray
     discharge_count: IntArray
     shortfall: IntArray
+    surplus: IntArray
+    energy_row: IntArray
     limit_row: IntArray
     agreement_row: IntArray
     root_rows: IntArray
@@ -144,7 +146,8 @@ class ProgramWriter:
         self.charge, self.discharge = np.full(shape, -1), np.full(shape, -1)
         self.on, self.discharge_on, self.start = np.full(shape, -1), np.full(shape, -1), np.full(shape, -1)
         self.count, self.discharge_count = np.full(shape, -1), np.full(shape, -1)
-        self.shortfall = np.full(shape[0], -1)
+        self.shortfall, self.surplus = np.full(shape[0], -1), np.full(shape[0], -1)
+        self.energy_row = np.full(shape[0], -1)
         groups = site.limits.upper_kw.shape
         self.limit_row, self.agreement_row = np.full(groups, -1), np.full(groups, -1)
 
@@ -167,10 +170,23 @@ class ProgramWriter:
             if len(columns):
                 self.levels.append(Level(name, columns, weights))
         return SiteProgram(
-            self.model.build(), self.constant, tuple(self.levels), self.charge, self.discharge, self.on,
-            self.discharge_on, self.start, self.count, self.discharge_count, self.shortfall, self.limit_row,
-            self.agreement_row, np.arange(*root_rows),
-        )  # fmt: skip
+            program=self.model.build(),
+            constant=self.constant,
+            levels=tuple(self.levels),
+            charge=self.charge,
+            discharge=self.discharge,
+            on=self.on,
+            discharge_on=self.discharge_on,
+            start=self.start,
+            count=self.count,
+            discharge_count=self.discharge_count,
+            shortfall=self.shortfall,
+            surplus=self.surplus,
+            energy_row=self.energy_row,
+            limit_row=self.limit_row,
+            agreement_row=self.agreement_row,
+            root_rows=np.arange(*root_rows),
+        )
 
     def _add_power(self) -> None:
         """Mean power of each session and step, and its price as import."""
@@ -182,9 +198,7 @@ class ProgramWriter:
             sign = 1.0 if columns is self.charge else -1.0
             i, t = np.nonzero((site.presence > 0.0) & (largest[:, None] > 0.0))
             price = sign * site.import_rate[t] + wear[i]
-            columns[i, t] = model.add_columns(
-                len(i), 0.0, site.presence[i, t] * largest[i], price * site.step_h
-            )
+            columns[i, t] = model.add_columns(len(i), 0.0, site.presence[i, t] * largest[i], price * site.step_h)
 
     def _power_entries(self) -> tuple[IntArray, IntArray, IntArray, FloatArray]:
         """(session, step, column, sign) of every power column."""
@@ -245,18 +259,13 @@ class ProgramWriter:
         """Excess over an agreement that fixed load alone causes."""
         return np.maximum(-self.site.limits.agreement_kw[group, step], 0.0)
 
-    def _battery_entries(
-        self, selected: BoolArray, through: IntArray
-    ) -> tuple[IntArray, IntArray, FloatArray]:
+    def _battery_entries(self, selected: BoolArray, through: IntArray) -> tuple[IntArray, IntArray, FloatArray]:
         """(session, column, kWh per kW) of the power of some sessions in their first ``through`` steps."""
         site = self.site
         i, t, column, sign = self._power_entries()
         used = selected[i] & (t < through[i])
         sessions = site.problem.sessions
-        kwh = (
-            np.where(sign > 0.0, sessions.charge_efficiency[i], -1.0 / sessions.discharge_efficiency[i])
-            * site.step_h
-        )
+        kwh = np.where(sign > 0.0, sessions.charge_efficiency[i], -1.0 / sessions.discharge_efficiency[i]) * site.step_h
         return i[used], column[used], kwh[used]
 
     def _given_kwh(self, through: IntArray) -> FloatArray:
@@ -286,14 +295,15 @@ class ProgramWriter:
         discharges = (self.discharge >= 0).any(axis=1)
         most_short = np.where(discharges, site.need_kwh - site.floor_kwh, site.need_kwh)
         self.shortfall[:] = model.add_columns(n, 0.0, most_short, short_cost)
-        over = model.add_columns(n, 0.0, site.ceiling_kwh - site.need_kwh, -site.value_per_kwh)
+        self.surplus[:] = model.add_columns(n, 0.0, site.ceiling_kwh - site.need_kwh, -site.value_per_kwh)
         rows = model.add_rows(
             n, site.need_kwh - self._given_kwh(everything), site.need_kwh - self._given_kwh(everything)
         )
         i, column, kwh = self._battery_entries(np.ones(n, dtype=np.bool_), everything)
         model.put(rows[i], column, kwh)
         model.put(rows, self.shortfall, 1.0)
-        model.put(rows, over, -1.0)
+        model.put(rows, self.surplus, -1.0)
+        self.energy_row[:] = rows
         self._add_battery(discharges)
         unpriced = np.flatnonzero(np.isnan(price) & (site.need_kwh > 0.0))
         return self.shortfall[unpriced], site.problem.sessions.shortfall_weight[unpriced]
@@ -316,10 +326,7 @@ class ProgramWriter:
         model.put(rows[i[later], t[later]], state[i[later], t[later] - 1], -1.0)
         j, u, column, sign = self._power_entries()
         used = discharges[j]
-        kwh = (
-            np.where(sign > 0.0, sessions.charge_efficiency[j], -1.0 / sessions.discharge_efficiency[j])
-            * site.step_h
-        )
+        kwh = np.where(sign > 0.0, sessions.charge_efficiency[j], -1.0 / sessions.discharge_efficiency[j]) * site.step_h
         model.put(rows[j[used], u[used]], column[used], -kwh[used])
 
     def _add_root(self) -> None:
@@ -406,9 +413,7 @@ class ProgramWriter:
         i, t = np.nonzero(present[:, 1:] & present[:, :-1] & ramped[:, None])
         if not len(i):
             return
-        jump = np.maximum(
-            sessions.max_ramp_kw_per_step, np.maximum(site.min_charge_kw, site.min_discharge_kw)
-        )[i]
+        jump = np.maximum(sessions.max_ramp_kw_per_step, np.maximum(site.min_charge_kw, site.min_discharge_kw))[i]
         rows = model.add_rows(len(i), -jump, jump)
         for columns, sign in ((self.charge, 1.0), (self.discharge, -1.0)):
             for step, side in ((t + 1, sign), (t, -sign)):

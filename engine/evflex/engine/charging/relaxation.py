@@ -13,11 +13,35 @@ from evflex.engine.charging.site import Site
 from evflex.engine.highs import INFINITY, LpMethod, ProgramSolution, Solver
 from evflex.engine.supply_tree import FloatArray
 
+# Wishes that rank before cost, first the most important; an Evaluation has their values in this order.
+LEVEL_NAMES = ("safety relief", "minimum energy", "agreement", "shortfall")
 # A price for wishes that rank before cost, in multiples of the highest rate: where it leaves no wish open, the ranking
 # is settled by one solve.
-_PENALTY = 1e3
+PENALTY = 1e3
 # Interior point with crossover overtakes simplex at this many columns (measured on the instances of the benchmark).
 _INTERIOR_POINT_COLUMNS = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class RankedBound:
+    """Lower bound on the objective that knows what a plan gave up before cost.
+
+    Attributes:
+        objective: Bound for plans whose wishes before cost equal ``levels``.
+        levels: Value of each wish before cost, by name, in kWh.
+        level_price: What the bound loses for each kWh by which a plan misses a level.
+    """
+
+    objective: float
+    levels: dict[str, float]
+    level_price: dict[str, float]
+
+    def at(self, ranks: tuple[float, ...]) -> float:
+        """Bound for plans with these wishes before cost, by duality."""
+        missed = {
+            name: max(0.0, rank - self.levels.get(name, 0.0)) for name, rank in zip(LEVEL_NAMES, ranks, strict=True)
+        }
+        return self.objective - sum(self.level_price.get(name, 0.0) * value for name, value in missed.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +51,24 @@ class Relaxation:
     Attributes:
         model: The program that was solved.
         power_kw: Net mean power, (n, T).
-        bound: Lower bound on the objective of every plan whose wishes before cost equal ``levels``.
-        levels: Least value of each wish before cost, by name, in the program's units.
-        level_price: Change of ``bound`` for each unit by which a plan misses a level.
+        bound: What it proves.
         price: Marginal cost of a kW of charging in each step, limits priced. (n, T).
         free_price: The same without the limits' prices. (n, T).
         limit_price: Dual of each limit in the objective per kW; positive where the upper limit binds. (groups, T).
         agreement_price: The same for agreements. (groups, T).
+        row_dual: Duals of the program's rows.
         method: How it was solved.
         proven: Whether the solve ended by itself; else the bound is minus infinity.
     """
 
     model: SiteProgram
     power_kw: FloatArray
-    bound: float
-    levels: dict[str, float]
-    level_price: dict[str, float]
+    bound: RankedBound
     price: FloatArray
     free_price: FloatArray
     limit_price: FloatArray
     agreement_price: FloatArray
+    row_dual: FloatArray
     method: str
     proven: bool
 
@@ -66,11 +88,10 @@ def relax(site: Site, budget: Budget) -> Relaxation | None:
         price=price,
         free_price=free_price,
         power_kw=net_power_kw(site, model, solution.x),
-        bound=bound,
-        levels=ranked.levels,
-        level_price=ranked.level_price,
+        bound=RankedBound(bound, ranked.levels, ranked.level_price),
         limit_price=-dual[model.limit_row],
         agreement_price=-dual[model.agreement_row],
+        row_dual=solution.row_dual[: model.program.matrix.shape[0]],
         method="linear program",
         proven=solution.optimal,
     )
@@ -90,21 +111,6 @@ def net_power_kw(site: Site, model: SiteProgram, x: FloatArray) -> FloatArray:
     eta_d = site.problem.sessions.discharge_efficiency[:, None]
     stored = charge * eta_c - discharge / eta_d
     return np.where(both, np.where(stored > 0.0, stored / eta_c, stored * eta_d), charge - discharge)
-
-
-def bound_at(relaxation: Relaxation, ranks: tuple[float, ...]) -> float:
-    """Lower bound on the objective of every plan with these wishes before cost.
-
-    By duality the bound falls by at most the level's price for each unit by which a plan misses the level.
-    """
-    names = ("safety relief", "minimum energy", "agreement", "shortfall")
-    missed = {
-        name: max(0.0, rank - relaxation.levels.get(name, 0.0))
-        for name, rank in zip(names, ranks, strict=True)
-    }
-    return relaxation.bound - sum(
-        relaxation.level_price.get(name, 0.0) * value for name, value in missed.items()
-    )
 
 
 def _marginal_prices(model: SiteProgram, row_dual: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -162,7 +168,7 @@ def solve_ranked(
         solution = solver.solve(method, absolute_gap=absolute_gap)
         return RankedSolution(solution, {}, {}, True) if solution.has_point else None
 
-    penalty = _PENALTY * max(float(np.abs(program.cost).max(initial=0.0)), 1e-3)
+    penalty = PENALTY * max(float(np.abs(program.cost).max(initial=0.0)), 1e-3)
     if not program.integer.any():
         penalised = program.cost.copy()
         for level in model.levels:

@@ -88,9 +88,9 @@ def repair(site: Site, relaxation: Relaxation) -> FloatArray:
     given = site.given_kw.sum(axis=1)
     wanted = site.need_kwh / kwh_per_kw - given
     counted = np.arange(steps)[None, :] < site.minimum_steps[:, None]
-    early_wanted = np.where(site.minimum_kwh > 0.0, site.minimum_kwh / kwh_per_kw, 0.0) - (
-        site.given_kw * counted
-    ).sum(axis=1)
+    early_wanted = np.where(site.minimum_kwh > 0.0, site.minimum_kwh / kwh_per_kw, 0.0) - (site.given_kw * counted).sum(
+        axis=1
+    )
     present = site.presence > 0.0
     first = np.where(present.any(axis=1), present.argmax(axis=1), 0)
     last = np.where(present.any(axis=1), steps - present[:, ::-1].argmax(axis=1), 0)
@@ -229,12 +229,7 @@ def _swap(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray) ->
                 if (t < s.early_steps[j]) != (u < s.early_steps[j]):
                     continue
                 _exchange(s, i, j, t, u, delta, power, load)
-                if (
-                    _fits(s, i, t, load)
-                    and _fits(s, i, u, load)
-                    and _fits(s, j, t, load)
-                    and _fits(s, j, u, load)
-                ):
+                if _fits(s, i, t, load) and _fits(s, i, u, load) and _fits(s, j, t, load) and _fits(s, j, u, load):
                     return True
                 _exchange(s, i, j, t, u, -delta, power, load)
                 power[i, t] = p
@@ -242,9 +237,7 @@ def _swap(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray) ->
 
 
 @njit(cache=True, nogil=True)
-def _exchange(
-    s: Repairable, i: int, j: int, t: int, u: int, delta: float, power: FloatArray, load: FloatArray
-) -> None:
+def _exchange(s: Repairable, i: int, j: int, t: int, u: int, delta: float, power: FloatArray, load: FloatArray) -> None:
     """Session i moves delta from step u to step t, session j moves it back."""
     _add(s, i, t, delta, power, load)
     _add(s, i, u, -delta, power, load)
@@ -270,9 +263,7 @@ def _fix_alone(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArra
 
 
 @njit(cache=True, nogil=True)
-def _plan_raise(
-    s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray, change: FloatArray
-) -> float:
+def _plan_raise(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray, change: FloatArray) -> float:
     """Raise step t to the minimum: dearest other steps give, as far as the battery cannot take more. Returns cost."""
     if s.low[i, t] > s.high[i, t] + _EPS:
         return np.inf
@@ -303,9 +294,7 @@ def _plan_raise(
 
 
 @njit(cache=True, nogil=True)
-def _plan_clear(
-    s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray, change: FloatArray
-) -> float:
+def _plan_clear(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray, change: FloatArray) -> float:
     """Clear step t: cheapest other steps take, what finds no place becomes shortfall. Returns cost."""
     rest = power[i, t]
     change[t] = -rest
@@ -359,11 +348,7 @@ def _best_target(
     """Cheapest step that can take ``amount`` from step ``source`` of session i; -1 where there is none."""
     best = -1
     for u in range(s.first[i], s.last[i]):
-        if (
-            u == source
-            or s.high[i, u] - power[i, u] < amount - _EPS
-            or power[i, u] + amount < s.low[i, u] - _EPS
-        ):
+        if u == source or s.high[i, u] - power[i, u] < amount - _EPS or power[i, u] + amount < s.low[i, u] - _EPS:
             continue
         if source < s.early_steps[i] and u >= s.early_steps[i] and spare < amount - _EPS:
             continue

@@ -59,9 +59,7 @@ def _session_results(site: Site, plan: Evaluation, relaxation: Relaxation | None
     root = site.fixed_kw + total
     earned = tariff.export_price_per_kwh if len(tariff.export_price_per_kwh) else np.zeros(site.step_count)
     intensity = (
-        tariff.emission_intensity_g_per_kwh
-        if len(tariff.emission_intensity_g_per_kwh)
-        else np.zeros(site.step_count)
+        tariff.emission_intensity_g_per_kwh if len(tariff.emission_intensity_g_per_kwh) else np.zeros(site.step_count)
     )
 
     def money(net: FloatArray) -> FloatArray:
@@ -72,17 +70,13 @@ def _session_results(site: Site, plan: Evaluation, relaxation: Relaxation | None
         return np.divide(change, total, out=otherwise.copy(), where=np.abs(total) > 1e-9)
 
     importing = root > 0.0
-    rate = mean_rate(
-        money(root) - money(site.fixed_kw), np.where(importing, tariff.import_price_per_kwh, earned)
-    )
+    rate = mean_rate(money(root) - money(site.fixed_kw), np.where(importing, tariff.import_price_per_kwh, earned))
     kg = intensity / 1000.0 * (np.maximum(root, 0.0) - np.maximum(site.fixed_kw, 0.0))
     kg_rate = mean_rate(kg, np.where(importing, intensity / 1000.0, 0.0))
     emissions = step_h * (power @ kg_rate)
     charge = np.maximum(power, 0.0)
     surplus = np.minimum(np.maximum(-site.fixed_kw, 0.0), charge.sum(axis=0))
-    share = np.divide(
-        surplus, charge.sum(axis=0), out=np.zeros(site.step_count), where=charge.sum(axis=0) > 0.0
-    )
+    share = np.divide(surplus, charge.sum(axis=0), out=np.zeros(site.step_count), where=charge.sum(axis=0) > 0.0)
     cost = step_h * (power @ rate) + tariff.emission_price_per_kg * emissions
     cost = cost + sessions.discharge_cost_per_kwh * step_h * np.maximum(-power, 0.0).sum(axis=1)
     cost = cost + site.options.start_cost * plan.starts
@@ -126,9 +120,7 @@ def _binding_limits(site: Site, relaxation: Relaxation | None) -> LimitRows:
         g, t = np.nonzero(np.abs(per_kwh) > _LEAST_PRICE)
         node, phase = limits.node[g], limits.phase[g]
         imports = price[g, t] > 0.0
-        unit = np.where(
-            phase > 0, LimitUnit.CURRENT_A, np.where(imports, LimitUnit.IMPORT_KW, LimitUnit.EXPORT_KW)
-        )
+        unit = np.where(phase > 0, LimitUnit.CURRENT_A, np.where(imports, LimitUnit.IMPORT_KW, LimitUnit.EXPORT_KW))
         limit_kw = np.where(imports, tree.max_import_kw[node, t], tree.max_export_kw[node, t])
         if agreed:
             unit, limit_kw = np.full(len(g), LimitUnit.AGREEMENT_IMPORT_KW), tree.agreement_import_kw[node, t]
@@ -175,9 +167,6 @@ def _limit_violations(site: Site, power_kw: FloatArray) -> LimitRows:
 
 
 def _rows(parts: list[tuple[IntArray, IntArray, IntArray, IntArray, FloatArray, FloatArray]]) -> LimitRows:
-    whole = [
-        np.concatenate([part[k] for part in parts]) if parts else np.empty(0, dtype=np.int64)
-        for k in range(4)
-    ]
+    whole = [np.concatenate([part[k] for part in parts]) if parts else np.empty(0, dtype=np.int64) for k in range(4)]
     real = [np.concatenate([part[k] for part in parts]) if parts else np.empty(0) for k in (4, 5)]
     return LimitRows(whole[0], whole[1], whole[2], whole[3], real[0], real[1])

@@ -145,9 +145,7 @@ def build_site(problem: ScheduleProblem, options: ScheduleOptions, margin_s: Flo
     if len(control) and not control.all():
         given_presence = presence * ~control
         presence = presence * control
-        bounds = _Bounds.of(
-            tree, weights, given_presence, max_charge, np.zeros_like(max_discharge), given, given
-        )
+        bounds = _Bounds.of(tree, weights, given_presence, max_charge, np.zeros_like(max_discharge), given, given)
         given = first_come_first_served(
             service_order(problem), given_presence, need / (sessions.charge_efficiency * grid.step_h),
             max_charge, min_charge, quantum, np.minimum(bounds.upper_kw, bounds.agreement_kw),
@@ -210,9 +208,7 @@ def _node_index(tree: SupplyTree, node_ids: tuple[str, ...]) -> IntArray:
     return np.array([index[node_id] for node_id in node_ids], dtype=np.int64)
 
 
-def _on_quantum(
-    largest: FloatArray, smallest: FloatArray, quantum: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+def _on_quantum(largest: FloatArray, smallest: FloatArray, quantum: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Largest and smallest power rounded inwards to whole quanta; a charger between two quanta cannot charge."""
     smallest = np.minimum(smallest, largest)
     if not quantum.any():
@@ -236,9 +232,7 @@ def _need_within_grid(problem: ScheduleProblem, options: ScheduleOptions) -> Flo
 
 def _minimum_steps(problem: ScheduleProblem) -> IntArray:
     grid, sessions = problem.grid, problem.sessions
-    due = np.where(
-        sessions.minimum_energy_unix_s >= sessions.departure_unix_s, np.inf, sessions.minimum_energy_unix_s
-    )
+    due = np.where(sessions.minimum_energy_unix_s >= sessions.departure_unix_s, np.inf, sessions.minimum_energy_unix_s)
     steps = np.floor((due - grid.start_unix_s) / grid.step_s + 1e-9)
     return np.clip(steps, 0, grid.step_count).astype(np.int64)
 
@@ -247,9 +241,7 @@ def _rates(problem: ScheduleProblem, options: ScheduleOptions) -> tuple[FloatArr
     """Objective per kWh imported and earned per kWh exported, (T,) each."""
     tariff, steps = problem.tariff, problem.grid.step_count
     none = np.zeros(steps)
-    kg_per_kwh = (
-        tariff.emission_intensity_g_per_kwh / 1000.0 if len(tariff.emission_intensity_g_per_kwh) else none
-    )
+    kg_per_kwh = tariff.emission_intensity_g_per_kwh / 1000.0 if len(tariff.emission_intensity_g_per_kwh) else none
     if options.objective == ScheduleObjective.EMISSIONS:
         return kg_per_kwh, none
     export = tariff.export_price_per_kwh if len(tariff.export_price_per_kwh) else none

@@ -60,9 +60,7 @@ def first_come_first_served(
             if quantum_kw[i] > 0.0:
                 now = np.floor(now / quantum_kw[i] + 1e-9) * quantum_kw[i]
             if now < min_kw[i] - NOTHING_KW and room >= min_kw[i] - NOTHING_KW:
-                now = _borrow(
-                    power, presence, left, i, t, rest, min_kw[i], quantum_kw[i], session_start, group, weight
-                )
+                now = _borrow(power, presence, left, i, t, rest, min_kw[i], quantum_kw[i], session_start, group, weight)
                 rest = need_kw_steps[i] - power[i, :t].sum()
             if now < max(min_kw[i], NOTHING_KW) - NOTHING_KW or now <= NOTHING_KW:
                 continue
