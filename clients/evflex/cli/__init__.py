@@ -1,1 +1,6 @@
-"""The `evflex` command line and its demo, which compose client and server."""
+"""The command line: composes the client and the server."""
+
+import os
+
+# gRPC's own lines about lost connections would stand beside our message; it reads this when it is imported
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")

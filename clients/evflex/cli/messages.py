@@ -111,7 +111,7 @@ def _explained(problem: str, kind: type[Message]) -> str:
     """Name an unknown field and the nearest known one; other problems are clear as they are."""
     unknown = _UNKNOWN_FIELD.search(problem)
     if unknown is None:
-        return problem
+        return problem.rstrip(".")
     known = _KNOWN_FIELD.findall(problem[unknown.end() :])
     close = difflib.get_close_matches(unknown["field"], known, n=1)
     place = unknown["path"].partition(".")[2] or kind.DESCRIPTOR.name

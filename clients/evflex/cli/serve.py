@@ -58,7 +58,9 @@ def _settings(given: Mapping[str, object]) -> Any:
     try:
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        rows = "".join(f"\n  {_named(row['loc'])}: {row['msg']}" for row in error.errors())
+        rows = "".join(
+            f"\n  {_named(row['loc'])}: {row['msg'].removeprefix('Value error, ')}" for row in error.errors()
+        )
         raise UsageError(f"these settings cannot be used:{rows}") from None
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from None

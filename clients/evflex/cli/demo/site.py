@@ -10,7 +10,8 @@ import pandas as pd
 
 from evflex.client import Schedule, ScheduleOptions, ScheduleRequest, SupplyNode, Tariff
 
-SOLVE_LIMIT = timedelta(seconds=5)
+SOLVE_LIMIT = timedelta(seconds=4)
+RELATIVE_GAP = 2e-3
 # A small price on each start spares the contactors and keeps the plan readable.
 START_COST = 0.02
 
@@ -77,7 +78,7 @@ class DemoSite:
             observed_peak_kw=self.observed_peak_kw,
             emission_intensity_g_per_kwh=self.emission_g_per_kwh,
         )
-        options = ScheduleOptions(time_limit=SOLVE_LIMIT, start_cost=START_COST)
+        options = ScheduleOptions(time_limit=SOLVE_LIMIT, relative_gap=RELATIVE_GAP, start_cost=START_COST)
         return ScheduleRequest(self.site_id, self.sessions, tariff, self.nodes, options=options, store=True)
 
 
