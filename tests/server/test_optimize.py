@@ -217,7 +217,7 @@ def test_answer_that_cannot_fit_is_refused_before_the_solve(tmp_path: Path) -> N
 
 
 def test_answer_that_turns_out_too_large_names_the_stream(tmp_path: Path) -> None:
-    with running(tmp_path, max_unary_answer_bytes=900) as here:
+    with running(tmp_path, max_unary_answer_bytes=400) as here:
         error = refused(here, site_request())
         assert here.engine.started_count == 1
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -13,6 +13,9 @@ import grpc
 
 from evflex.server.caller import Caller
 
+# gRPC tells some centuries where a client sets no deadline.
+_NO_DEADLINE_S = 1e9
+
 _current: ContextVar[Call] = ContextVar("evflex_call")
 
 
@@ -39,9 +42,13 @@ class Call:
     @classmethod
     def of(cls, context: grpc.ServicerContext, method: str, request_id: str, caller: Caller) -> Call:
         """The call behind a gRPC context."""
-        remaining_s = context.time_remaining()
-        call = cls(method, request_id, caller, None if remaining_s is None else time.monotonic() + remaining_s)
-        if not context.add_callback(call._end):
+        remaining_s: float | None = context.time_remaining()
+        if remaining_s is not None and remaining_s > _NO_DEADLINE_S:
+            remaining_s = None
+        deadline_s = None if remaining_s is None else time.monotonic() + remaining_s
+        call = cls(method, request_id, caller, deadline_s)
+        still_open: bool | None = context.add_callback(call._end)
+        if not still_open:
             call._end()
         return call
 

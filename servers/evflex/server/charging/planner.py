@@ -28,6 +28,8 @@ from evflex.server.settings import Settings
 from evflex.server.solve_pool import Job, SolvePool
 from evflex.server.store.schedules import NewSchedule, ScheduleStore
 
+_ROUNDING_RATIO = 0.01
+_LARGEST_MARGIN_RATIO = 0.2
 PREVIOUS_FIELD = "options.previous_schedule_id"
 
 
@@ -216,8 +218,12 @@ class Planner:
             )
 
     def _time_limit_s(self, remaining_s: float) -> float:
-        """Longest solve that leaves a margin for encoding, storing and sending, at most a fifth of what is left."""
-        return _positive(remaining_s - min(self.settings.deadline_margin_s, 0.2 * remaining_s))
+        """Longest solve that leaves a margin for encoding, storing and sending, at most a fifth of what is left.
+
+        gRPC rounds a client's timeout up by as much as a hundredth, so that much more is kept back.
+        """
+        margin_s = self.settings.deadline_margin_s + _ROUNDING_RATIO * remaining_s
+        return _positive(remaining_s - min(margin_s, _LARGEST_MARGIN_RATIO * remaining_s))
 
     def _solve(self, problem: ScheduleProblem, options: ScheduleOptions, cancel: threading.Event) -> Schedule:
         try:

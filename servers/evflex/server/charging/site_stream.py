@@ -192,7 +192,9 @@ class SiteStream:
         self._done.put(sites)
         with self._turns_lock:
             self._turns -= 1
-        if self._waiting:
+        if cancel.is_set():
+            self._waiting.clear()
+        elif self._waiting:
             self._ask_for_turn()
 
     def _plan(self, site: _Site, cancel: threading.Event) -> None:
