@@ -41,9 +41,7 @@ def test_an_unknown_field_is_named_with_the_nearest(run: Run, write: Write) -> N
     request["sessions"][0]["max_chage_kw"] = 7
     result = run("schedule", "--request", write(request))
     assert result.exit_code == 2
-    assert 'sessions[0] has no field "max_chage_kw"; did you mean "max_charge_kw"?' in result.stderr.replace(
-        "maxChargeKw", "max_charge_kw"
-    )
+    assert 'sessions[0] has no field "max_chage_kw"; did you mean "max_charge_kw"?' in result.stderr
     assert result.stdout == ""
 
 

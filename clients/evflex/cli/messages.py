@@ -19,6 +19,7 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 _UNKNOWN_FIELD = re.compile(r'has no field named "(?P<field>[^"]*)" at "(?P<path>[^"]*)"')
 _KNOWN_FIELD = re.compile(r"'([^']+)'")
+_CAPITAL = re.compile(r"([A-Z])")
 _LINE_WIDTH = 100
 
 
@@ -43,6 +44,7 @@ def read_messages(source: str, kind: type[MessageT]) -> Iterator[MessageT]:
         UsageError: The text is no JSON, or is no message of this kind.
     """
     text = read_text(source)
+    source = "standard input" if source == "-" else source
     decoder = json.JSONDecoder()
     position = _skip_space(text, 0)
     while position < len(text):
@@ -63,7 +65,8 @@ def read_message(source: str, kind: type[MessageT]) -> MessageT:
     """
     messages = list(read_messages(source, kind))
     if len(messages) != 1:
-        raise UsageError(f"{source} must hold one JSON object, has {len(messages)}")
+        name = "standard input" if source == "-" else source
+        raise UsageError(f"{name} must hold one JSON object, has {len(messages)}")
     return messages[0]
 
 
@@ -112,7 +115,8 @@ def _explained(problem: str, kind: type[Message]) -> str:
     unknown = _UNKNOWN_FIELD.search(problem)
     if unknown is None:
         return problem.rstrip(".")
-    known = _KNOWN_FIELD.findall(problem[unknown.end() :])
+    # the parser lists the names of the JSON mapping, the contract's own are those that the documents use
+    known = [_CAPITAL.sub(r"_\1", name).lower() for name in _KNOWN_FIELD.findall(problem[unknown.end() :])]
     close = difflib.get_close_matches(unknown["field"], known, n=1)
     place = unknown["path"].partition(".")[2] or kind.DESCRIPTOR.name
     hint = f'did you mean "{close[0]}"?' if close else f"known are {', '.join(known)}"
