@@ -50,6 +50,9 @@ class TimeGrid:
     @property
     def index(self) -> pd.DatetimeIndex:
         """Start of each step (UTC)."""
+        if not self.step_count:
+            # the empty schedule of a request that was only checked
+            return pd.DatetimeIndex([], tz="UTC", name="time")
         start = pd.Timestamp(self.start_time).tz_convert("UTC").as_unit("ns")
         return pd.date_range(start, periods=self.step_count, freq=pd.Timedelta(self.step_duration), name="time")
 
