@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,9 +119,9 @@ class FakeEngine:
 
     def align_previous(
         self,
-        session_ids: Sequence[str],
+        session_ids: tuple[str, ...],
         grid: TimeGrid,
-        previous_session_ids: Sequence[str],
+        previous_session_ids: tuple[str, ...],
         previous_grid: TimeGrid,
         previous_power_kw: FloatArray,
     ) -> FloatArray:
@@ -193,11 +193,11 @@ class Running:
 
     server: Server
     engine: FakeEngine
-    channel: grpc.Channel
+    channel: Any
 
     @property
-    def stub(self) -> charging_service_pb2_grpc.ChargingServiceStub:
-        return charging_service_pb2_grpc.ChargingServiceStub(self.channel)
+    def stub(self) -> Any:
+        return stub_of(self.channel)
 
 
 @contextmanager
@@ -210,18 +210,23 @@ def running(
 ) -> Iterator[Running]:
     """A server in this process with `engine` in the kernels' place."""
     engine = engine or FakeEngine()
-    with Server(settings_for(data_dir, **values), engine=engine, **(server_arguments or {})) as server:
-        with open_channel(server.port) as channel:
-            yield Running(server, engine, channel)
+    server = Server(settings_for(data_dir, **values), engine=engine, **(server_arguments or {}))
+    with server, open_channel(server.port) as channel:
+        yield Running(server, engine, channel)
 
 
-def open_channel(port: int, **options: int) -> grpc.Channel:
+def stub_of(channel: Any) -> Any:
+    """The service behind a channel; the stubs' types know less than the stubs can do."""
+    return charging_service_pb2_grpc.ChargingServiceStub(channel)
+
+
+def open_channel(port: int, **options: int) -> Any:
     """A channel with default limits, so that tests meet what a plain client meets."""
     named = [(f"grpc.{name}", value) for name, value in options.items()]
     return grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1), *named])
 
 
-def status_of(error: grpc.RpcError) -> status_pb2.Status:
+def status_of(error: Any) -> status_pb2.Status:
     """The google.rpc.Status in the trailers of a failed call."""
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
@@ -229,7 +234,7 @@ def status_of(error: grpc.RpcError) -> status_pb2.Status:
     raise AssertionError(f"no details: {error}")
 
 
-def violations_of(error: grpc.RpcError) -> dict[str, str]:
+def violations_of(error: Any) -> dict[str, str]:
     """Field and rule of each violation."""
     detail = error_details_pb2.BadRequest()
     for packed in status_of(error).details:
@@ -238,7 +243,7 @@ def violations_of(error: grpc.RpcError) -> dict[str, str]:
     return {}
 
 
-def reason_of(error: grpc.RpcError) -> str:
+def reason_of(error: Any) -> str:
     """Reason of the ErrorInfo, whose domain must be ours."""
     detail = error_details_pb2.ErrorInfo()
     for packed in status_of(error).details:
@@ -248,7 +253,7 @@ def reason_of(error: grpc.RpcError) -> str:
     raise AssertionError("no ErrorInfo")
 
 
-def info_of(error: grpc.RpcError) -> dict[str, str]:
+def info_of(error: Any) -> dict[str, str]:
     """Metadata of the ErrorInfo."""
     detail = error_details_pb2.ErrorInfo()
     for packed in status_of(error).details:
@@ -257,7 +262,7 @@ def info_of(error: grpc.RpcError) -> dict[str, str]:
     return {}
 
 
-def retry_delay_s(error: grpc.RpcError) -> float | None:
+def retry_delay_s(error: Any) -> float | None:
     """Delay of the RetryInfo, None where there is none."""
     detail = error_details_pb2.RetryInfo()
     for packed in status_of(error).details:

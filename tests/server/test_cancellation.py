@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from evflex.charging.v1 import charging_service_pb2 as api
 from tests.server.support import (
     FakeEngine,

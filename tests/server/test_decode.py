@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
-from evflex.charging.v1 import charging_service_pb2 as api
-from evflex.charging.v1 import charging_session_pb2
-from evflex.engine.charging.model import Sessions
-from evflex.server.charging.decode import decode_request
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
+
+from evflex.charging.v1 import charging_service_pb2 as api
+from evflex.charging.v1 import charging_session_pb2, schedule_options_pb2
+from evflex.engine.charging.model import Sessions
+from evflex.server.charging.decode import decode_request
 from tests.server.support import site_request
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
@@ -50,17 +52,18 @@ sessions = st.builds(
     state=st.none() | states,
     phases=st.integers(0, 7),
     energy_headroom_kwh=st.none() | numbers,
-    **{name: numbers for name in PLAIN},
+    **dict.fromkeys(PLAIN, numbers),
     **{name: st.none() | numbers | st.just(0.0) for name in OPTIONAL},
 )
 
 
-def seconds(message: object, name: str, absent: float) -> float:
+def seconds(message: Any, name: str, absent: float) -> float:
     """A time or duration in seconds."""
-    if not message.HasField(name):  # type: ignore[attr-defined]
+    if not message.HasField(name):
         return absent
     value = getattr(message, name)
-    return float(value.seconds) + 1e-9 * value.nanos
+    total: float = value.seconds + 1e-9 * value.nanos
+    return total
 
 
 @given(st.lists(sessions, max_size=6))
@@ -112,13 +115,13 @@ def test_options_and_tariff_are_those_of_the_request() -> None:
     options.time_limit_duration.nanos = 500_000_000
     options.relative_gap = 0.0
     options.absolute_gap = 0.5
-    options.objective = 2
+    options.objective = schedule_options_pb2.SCHEDULE_OBJECTIVE_EMISSIONS
     options.shortfall_price_per_kwh = 0.0
     options.max_starts_per_session = 3
     options.min_run_duration.seconds = 600
     options.departure_margin_duration.seconds = 60
     options.control_enabled.extend([False, True])
-    options.departure_beyond_horizon = 2
+    options.departure_beyond_horizon = schedule_options_pb2.DEPARTURE_BEYOND_HORIZON_PRO_RATA
     options.current_quantum_a = 1.0
     decoded = decode_request(request, 10.0)
     tariff, got = decoded.problem.tariff, decoded.options

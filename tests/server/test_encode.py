@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
 from evflex.charging.v1 import charging_service_pb2 as api
 from evflex.charging.v1 import schedule_pb2
+from evflex.server.charging.decode import decode_request
 from evflex.server.charging.encode import chunked, encode_schedule
 from evflex.server.charging.stored import keep_rows
 from evflex.server.errors import ServiceError
 from evflex.server.wire import set_doubles
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 from tests.server.support import empty_plan, site_request
-from evflex.server.charging.decode import decode_request
 
 
 def schedule_of(sessions: int, steps: int, *, currents: bool = False) -> schedule_pb2.Schedule:

@@ -15,24 +15,38 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
-from evflex.charging.v1 import charging_service_pb2 as api
-from evflex.charging.v1 import charging_service_pb2_grpc
-from evflex.server.log import make_log
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from tests.server.support import FakeEngine, open_channel, reason_of, running, site_request, stored_request, until
+
+from evflex.charging.v1 import charging_service_pb2 as api
+from evflex.server.log import make_log
+from tests.server.support import (
+    FakeEngine,
+    open_channel,
+    reason_of,
+    running,
+    site_request,
+    stored_request,
+    stub_of,
+    until,
+)
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE = "evflex.charging.v1.ChargingService"
 
 
-def health_of(channel: grpc.Channel, service: str = "") -> int:
-    return int(health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service)).status)
+def health_stub(channel: Any) -> Any:
+    return health_pb2_grpc.HealthStub(channel)
+
+
+def health_of(channel: Any, service: str = "") -> int:
+    return int(health_stub(channel).Check(health_pb2.HealthCheckRequest(service=service)).status)
 
 
 def test_health_reports_serving_only_after_the_warm_up(tmp_path: Path) -> None:
@@ -40,7 +54,7 @@ def test_health_reports_serving_only_after_the_warm_up(tmp_path: Path) -> None:
     assert engine.warm_up_gate is not None
     with running(tmp_path, engine) as here:
         assert [health_of(here.channel, name) for name in ("", SERVICE)] == [NOT_SERVING] * 2
-        watch = health_pb2_grpc.HealthStub(here.channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+        watch = health_stub(here.channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
         assert next(watch).status == NOT_SERVING
         engine.warm_up_gate.set()
         assert next(watch).status == SERVING
@@ -60,7 +74,7 @@ def test_reflection_describes_the_service(tmp_path: Path) -> None:
     with running(tmp_path) as here:
         database = ProtoReflectionDescriptorDatabase(here.channel)
         assert SERVICE in database.get_services()
-        service = DescriptorPool(database).FindServiceByName(SERVICE)  # type: ignore[arg-type]
+        service = DescriptorPool(database).FindServiceByName(SERVICE)
         assert "OptimizeSchedule" in service.methods_by_name
 
 
@@ -148,7 +162,7 @@ def test_drain_finishes_what_runs_and_takes_nothing_new(tmp_path: Path) -> None:
         assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
         assert reason_of(ended.value) == "SHUTTING_DOWN"
         with open_channel(here.server.port) as late, pytest.raises(grpc.RpcError) as refused:
-            charging_service_pb2_grpc.ChargingServiceStub(late).ListSchedules(api.ListSchedulesRequest(), timeout=5.0)
+            stub_of(late).ListSchedules(api.ListSchedulesRequest(), timeout=5.0)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         engine.release.set()
         schedule = call.result().schedule
@@ -224,7 +238,7 @@ def process(data_dir: Path, mode: str = "quick") -> Iterator[tuple[subprocess.Po
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_drains_the_process_and_exits_with_zero(tmp_path: Path, number: signal.Signals) -> None:
     with process(tmp_path) as (child, port), open_channel(port) as channel:
-        stub = charging_service_pb2_grpc.ChargingServiceStub(channel)
+        stub = stub_of(channel)
         schedule = stub.OptimizeSchedule(stored_request()).schedule
         child.send_signal(number)
         assert child.wait(timeout=20.0) == 0
@@ -235,7 +249,7 @@ def test_signal_drains_the_process_and_exits_with_zero(tmp_path: Path, number: s
 
 def test_second_signal_ends_the_grace(tmp_path: Path) -> None:
     with process(tmp_path, "hold") as (child, port), open_channel(port) as channel:
-        stub = charging_service_pb2_grpc.ChargingServiceStub(channel)
+        stub = stub_of(channel)
         call = stub.OptimizeSchedule.future(site_request(), timeout=60.0)
         watch = stub.WatchSchedules(api.WatchSchedulesRequest(), timeout=60.0)
         next(watch)
@@ -252,7 +266,7 @@ def test_killed_process_leaves_what_it_acknowledged_and_nothing_half_written(tmp
 
     def keep_storing(port: int) -> None:
         with open_channel(port) as channel:
-            stub = charging_service_pb2_grpc.ChargingServiceStub(channel)
+            stub = stub_of(channel)
             try:
                 while True:
                     request = stored_request(f"site-{uuid.uuid4()}", sessions=20, steps=96)

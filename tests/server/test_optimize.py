@@ -9,10 +9,11 @@ from typing import Any
 
 import grpc
 import pytest
-from evflex.charging.v1 import charging_service_pb2 as api
-from evflex.common.v1 import supply_node_pb2, time_grid_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+
+from evflex.charging.v1 import charging_service_pb2 as api
+from evflex.common.v1 import supply_node_pb2, time_grid_pb2
 from tests.server.support import (
     START_S,
     FakeEngine,
@@ -35,7 +36,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield server
 
 
-def refused(here: Running, request: Request) -> grpc.RpcError:
+def refused(here: Running, request: Request) -> Any:
     with pytest.raises(grpc.RpcError) as caught:
         here.stub.OptimizeSchedule(request)
     return caught.value
@@ -200,7 +201,8 @@ def test_faults_with_long_values_still_reach_a_plain_client(here: Running) -> No
 def test_limit_is_named_when_exceeded(tmp_path: Path, limit: str, value: int) -> None:
     request = site_request()
     request.nodes.append(supply_node_pb2.SupplyNode(node_id="leaf", parent_node_id="root"))
-    with running(tmp_path, **{limit: value}) as small:
+    values: dict[str, Any] = {limit: value}
+    with running(tmp_path, **values) as small:
         error = refused(small, request)
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert info_of(error)["limit"] == limit
@@ -230,7 +232,7 @@ def test_request_of_two_hundred_megabytes_is_refused(here: Running) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             send(bytes(200 << 20))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "larger than max" in caught.value.details()
+    assert "larger than max" in str(caught.value.details())
     assert here.stub.OptimizeSchedule(site_request()).schedule.site_id == "site-1"
 
 

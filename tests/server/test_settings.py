@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
+
 from evflex.server.app import InsecureListenError, Server
 from evflex.server.settings import Settings
-from pydantic import ValidationError
 from tests.server.support import FakeEngine, settings_for
 
 
@@ -57,8 +59,9 @@ def test_misspelt_key_of_the_file_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_value_that_cannot_work_is_refused(name: str, value: object) -> None:
+    values: dict[str, Any] = {name: value}
     with pytest.raises(ValidationError, match=name):
-        Settings(**{name: value})
+        Settings(**values)
 
 
 def test_shown_settings_are_a_file_that_gives_the_same_settings(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.rpc import code_pb2
+
 from evflex.charging.v1 import charging_service_pb2 as api
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.schedule import Schedule
-from google.rpc import code_pb2
 from tests.server.support import FakeEngine, reason_of, running, site_request, stored_request, until
 
 
@@ -36,12 +37,9 @@ def test_bad_site_fails_alone(tmp_path: Path) -> None:
     bad = site_request(site_id="bad", request_id="8d6e2f3e-3b0c-4b0e-9f4e-0c6c2a0f1d11")
     bad.sessions[1].max_charge_kw = -1.0
     with running(tmp_path, max_sessions=5) as here:
-        answers = {
-            a.site_id: a
-            for a in here.stub.OptimizeSchedules(
-                sites(site_request(site_id="good"), bad, site_request(sessions=6, site_id="large"), site_request(site_id="also"))
-            )
-        }  # fmt: skip
+        large = site_request(sessions=6, site_id="large")
+        mixed = sites(site_request(site_id="good"), bad, large, site_request(site_id="also"))
+        answers = {a.site_id: a for a in here.stub.OptimizeSchedules(mixed)}
     assert answers["good"].HasField("summary")
     assert answers["also"].HasField("summary")
     fault = answers["bad"].fault

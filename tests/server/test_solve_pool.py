@@ -6,11 +6,12 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from google.rpc import code_pb2
+
 from evflex.server.errors import ServiceError
 from evflex.server.log import make_log
 from evflex.server.metrics import Metrics
 from evflex.server.solve_pool import Job, Lane, SolvePool
-from google.rpc import code_pb2
 from tests.server.support import until
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import grpc
 import pytest
 import sqlalchemy as sa
-from evflex.charging.v1 import charging_service_pb2 as api
 from google.rpc import code_pb2
+
+from evflex.charging.v1 import charging_service_pb2 as api
 from tests.server.support import Running, reason_of, running, stored_request
 
 

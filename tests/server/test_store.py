@@ -6,10 +6,12 @@ import sqlite3
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 import sqlalchemy as sa
+
 from evflex.charging.v1 import charging_service_pb2 as api
 from evflex.server.errors import ServiceError
 from evflex.server.store.database import Database
@@ -27,7 +29,7 @@ from tests.server.support import (
 )
 
 
-def get(here: Running, schedule_id: str, *session_ids: str) -> api.GetScheduleResponse:
+def get(here: Running, schedule_id: str, *session_ids: str) -> Any:
     return here.stub.GetSchedule(api.GetScheduleRequest(schedule_id=schedule_id, session_ids=session_ids))
 
 
@@ -86,7 +88,7 @@ def test_concurrent_repeats_store_one_schedule(tmp_path: Path, database_url: str
     assert len(listed) == 1
     assert {a.schedule_id for a in (*answers, *others)} == {listed[0].schedule_id}
     assert bool(answers) != bool(others)
-    assert {error.code() for error in refused} == {grpc.StatusCode.ALREADY_EXISTS}  # type: ignore[union-attr]
+    assert {error.code() for error in refused} == {grpc.StatusCode.ALREADY_EXISTS}
 
 
 def test_request_id_belongs_to_its_tenant(tmp_path: Path) -> None:
@@ -240,9 +242,14 @@ def test_processes_that_start_together_migrate_once(tmp_path: Path, database_url
 
 def test_failed_transaction_leaves_no_trace(tmp_path: Path, database_url: str) -> None:
     database = Database(settings_for(tmp_path, database_url=database_url))
-    with pytest.raises(KeyError), database.writing() as connection:
-        connection.execute(sa.text("DELETE FROM alembic_version"))
-        raise KeyError
+
+    def fail_half_way() -> None:
+        with database.writing() as connection:
+            connection.execute(sa.text("DELETE FROM alembic_version"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_half_way()
     with database.reading() as connection:
         assert connection.execute(sa.text("SELECT count(*) FROM alembic_version")).scalar() == 1
     database.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from evflex.charging.v1 import charging_service_pb2 as api
 from tests.server.support import (
     Running,
@@ -27,6 +28,8 @@ SNAPSHOT = api.SCHEDULE_EVENT_KIND_SNAPSHOT
 COMPLETE = api.SCHEDULE_EVENT_KIND_SNAPSHOT_COMPLETE
 STORED = api.SCHEDULE_EVENT_KIND_STORED
 DELETED = api.SCHEDULE_EVENT_KIND_DELETED
+# A client that takes little it has not asked for.
+NO_READ_AHEAD = {"http2.lookahead_bytes": 65_536, "http2.bdp_probe": 0}
 HEARTBEAT = api.SCHEDULE_EVENT_KIND_HEARTBEAT
 
 
@@ -39,8 +42,13 @@ def watching(here: Running, *site_ids: str, token: str = "") -> Iterator[Iterato
         call.cancel()
 
 
+def watches(here: Running) -> float:
+    return here.server.metrics.registry.get_sample_value("evflex_watches") or 0.0
+
+
 def store(here: Running, site_id: str = "site-1", **fields: object) -> str:
-    return here.stub.OptimizeSchedule(stored_request(site_id, **fields)).schedule.schedule_id
+    schedule_id: str = here.stub.OptimizeSchedule(stored_request(site_id, **fields)).schedule.schedule_id
+    return schedule_id
 
 
 def delete(here: Running, schedule_id: str) -> None:
@@ -48,7 +56,7 @@ def delete(here: Running, schedule_id: str) -> None:
 
 
 def snapshot_of(events: Iterator[api.WatchSchedulesResponse]) -> tuple[list[api.WatchSchedulesResponse], str]:
-    seen = []
+    seen: list[api.WatchSchedulesResponse] = []
     for event in events:
         if event.kind == COMPLETE:
             return seen, event.resume_token
@@ -112,7 +120,7 @@ def test_many_watchers_get_every_change(tmp_path: Path) -> None:
         for call in calls:
             assert [next(call).schedule_id for _ in range(changes)] == made
             call.cancel()
-        until(lambda: here.server.metrics.watches._value.get() == 0)
+        until(lambda: watches(here) == 0)
 
 
 def test_resumed_watch_gets_exactly_what_it_missed(tmp_path: Path, database_url: str) -> None:
@@ -200,7 +208,7 @@ def test_large_schedule_comes_in_chunks_and_only_the_last_can_be_resumed_from(tm
 def test_slow_watcher_is_dropped_with_a_clear_status(tmp_path: Path) -> None:
     """Its stream ends with RESOURCE_EXHAUSTED once it reads again, and other watchers lose nothing."""
     with running(tmp_path, watch_queue_limit=3) as here:
-        with open_channel(here.server.port, **{"http2.lookahead_bytes": 65_536, "http2.bdp_probe": 0}) as channel:
+        with open_channel(here.server.port, **NO_READ_AHEAD) as channel:
             slow = channel.unary_stream(
                 "/evflex.charging.v1.ChargingService/WatchSchedules",
                 response_deserializer=api.WatchSchedulesResponse.FromString,
@@ -212,10 +220,9 @@ def test_slow_watcher_is_dropped_with_a_clear_status(tmp_path: Path) -> None:
                 for i in range(60):
                     made.append(store(here, f"site-{i}", sessions=60, steps=96))
                     assert next(quick).schedule_id == made[-1]
-            received = []
+            received: list[api.WatchSchedulesResponse] = []
             with pytest.raises(grpc.RpcError) as caught:
-                for event in slow:
-                    received.append(event)
+                received.extend(slow)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert reason_of(caught.value) == "WATCHER_TOO_SLOW"
         assert retry_delay_s(caught.value) is not None
@@ -226,14 +233,16 @@ def test_slow_watcher_is_dropped_with_a_clear_status(tmp_path: Path) -> None:
 
 
 def test_dropped_watcher_that_never_reads_is_cut_off(tmp_path: Path) -> None:
-    with running(tmp_path, watch_queue_limit=2, watch_stall_s=0.2) as here:
-        with open_channel(here.server.port, **{"http2.lookahead_bytes": 65_536, "http2.bdp_probe": 0}) as channel:
-            stuck = channel.unary_stream("/evflex.charging.v1.ChargingService/WatchSchedules")(b"", timeout=60.0)
-            until(lambda: here.server.metrics.watches._value.get() == 1)
-            for i in range(60):
-                store(here, f"site-{i}", sessions=60, steps=96)
-            until(lambda: here.server.metrics.watches._value.get() == 0)
-            stuck.cancel()
+    with (
+        running(tmp_path, watch_queue_limit=2, watch_stall_s=0.2) as here,
+        open_channel(here.server.port, **NO_READ_AHEAD) as channel,
+    ):
+        stuck = channel.unary_stream("/evflex.charging.v1.ChargingService/WatchSchedules")(b"", timeout=60.0)
+        until(lambda: watches(here) == 1)
+        for i in range(60):
+            store(here, f"site-{i}", sessions=60, steps=96)
+        until(lambda: watches(here) == 0)
+        stuck.cancel()
 
 
 def test_too_many_watches_are_unavailable(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -83,6 +84,7 @@ class Server:
         self._stopped = threading.Event()
         self._stopping = threading.Lock()
         self._failed = False
+        self._metrics_port: MetricsPort | None = None
         self._port = 0
 
     @property
@@ -127,7 +129,6 @@ class Server:
         if self._port == 0:
             self._close_parts()
             raise OSError(f"cannot listen on {settings.listen}; is the port taken?")
-        self._metrics_port: MetricsPort | None = None
         try:
             if settings.metrics_listen:
                 self._metrics_port = MetricsPort(settings.metrics_listen, self.metrics)
@@ -178,7 +179,7 @@ class Server:
     def _build(self, servicer: ChargingServicer) -> grpc.Server:
         settings = self.settings
         streams = settings.max_streams + settings.max_watches
-        interceptors: list[grpc.ServerInterceptor] = [
+        interceptors: list[grpc.ServerInterceptor[Any, Any]] = [
             CallInterceptor(self._resolve_caller, self.log, self.metrics, settings.max_unary_answer_bytes)
         ]
         if self._telemetry:
@@ -211,7 +212,7 @@ class Server:
             self.log.info("serving", warm_up_s=round(time.perf_counter() - started, 3))
         self._ready.set()
 
-    def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
+    def _set_health(self, status: int) -> None:
         for name in (health.OVERALL_HEALTH, *_service_names()):
             self._health.set(name, status)
 
@@ -219,7 +220,7 @@ class Server:
         if not self.pool.close(_POOL_CLOSE_S):
             self.log.warning("a solve did not stop when told to")
         self._database.close()
-        if getattr(self, "_metrics_port", None):
+        if self._metrics_port is not None:
             self._metrics_port.close()
         if self._telemetry:
             self._telemetry.close()

@@ -77,7 +77,7 @@ class Layout:
         return table
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _read(data: ByteArray, field_number: int, column_of: IntArray, child_of: IntArray, table: FloatArray) -> None:
     """Fill a column of `table` from each message of the repeated field."""
     bits = np.empty(1, dtype=np.uint64)
@@ -94,7 +94,7 @@ def _read(data: ByteArray, field_number: int, column_of: IntArray, child_of: Int
             at = _after(data, at, key & 7)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _fill(
     data: ByteArray,
     at: int,
@@ -140,7 +140,7 @@ def _fill(
             at = _after(data, at, kind)
 
 
-@njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True, inline="always")
 def _varint(data: ByteArray, at: int) -> tuple[int, int]:
     """A varint as a signed 64-bit number, and where the next thing starts."""
     value, shift = np.uint64(0), np.uint64(0)
@@ -149,11 +149,11 @@ def _varint(data: ByteArray, at: int) -> tuple[int, int]:
         at += 1
         value |= (byte & np.uint64(0x7F)) << shift
         if byte < np.uint64(0x80):
-            return np.int64(value), at
+            return int(np.int64(value)), at
         shift += np.uint64(7)
 
 
-@njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True, inline="always")
 def _after(data: ByteArray, at: int, kind: int) -> int:
     """Where the next field starts."""
     if kind == _VARINT:

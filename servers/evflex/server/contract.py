@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from google.protobuf import descriptor_pool
 
@@ -24,4 +25,5 @@ def required_scope(method: str) -> str:
     descriptor = service.methods_by_name.get(method_name)
     if descriptor is None:
         return ""
-    return str(descriptor.GetOptions().Extensions[scope_pb2.required_scope])
+    extensions: Any = descriptor.GetOptions().Extensions
+    return str(extensions[scope_pb2.required_scope])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from typing import Protocol
 
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
@@ -25,9 +24,9 @@ class ChargingEngine(Protocol):
 
     def align_previous(
         self,
-        session_ids: Sequence[str],
+        session_ids: tuple[str, ...],
         grid: TimeGrid,
-        previous_session_ids: Sequence[str],
+        previous_session_ids: tuple[str, ...],
         previous_grid: TimeGrid,
         previous_power_kw: FloatArray,
     ) -> FloatArray:
@@ -53,9 +52,9 @@ class KernelEngine:
 
     def align_previous(
         self,
-        session_ids: Sequence[str],
+        session_ids: tuple[str, ...],
         grid: TimeGrid,
-        previous_session_ids: Sequence[str],
+        previous_session_ids: tuple[str, ...],
         previous_grid: TimeGrid,
         previous_power_kw: FloatArray,
     ) -> FloatArray:

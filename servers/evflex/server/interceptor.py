@@ -36,7 +36,7 @@ EXEMPT_SERVICES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
+class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
     """Admits a call or refuses it, and accounts for how it ended.
 
     Attributes:
@@ -141,8 +141,8 @@ class _Account:
             self._abort(ServiceError(code_pb2.INTERNAL, "INTERNAL", hint), self.call.request_id)
 
     def _abort(self, error: ServiceError, request_id: str) -> NoReturn:
-        self._record(code_pb2.Code.Name(error.code), request_id, reason=error.reason)
-        status = rpc_status.to_status(error.status(request_id))
+        self._record(code_pb2.Code.DESCRIPTOR.values_by_number[error.code].name, request_id, reason=error.reason)
+        status: Any = rpc_status.to_status(error.status(request_id))
         trailers = (*status.trailing_metadata, (REQUEST_ID_KEY, request_id))
         self._context.abort_with_status(status._replace(trailing_metadata=trailers))
 

@@ -37,58 +37,66 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
 
-    config_file: Path | None = Field(None, description="TOML file with any of these settings")
+    config_file: Path | None = Field(default=None, description="TOML file with any of these settings")
 
-    listen: str = Field("127.0.0.1:50151", description="host:port of the API; port 0 takes a free one")
+    listen: str = Field(default="127.0.0.1:50151", description="host:port of the API; port 0 takes a free one")
     metrics_listen: str = Field(
-        "127.0.0.1:50152",
+        default="127.0.0.1:50152",
         description="host:port of the Prometheus metrics; port 0 takes a free one, empty is off",
     )
-    allow_insecure: bool = Field(False, description="listen beyond loopback without encryption or authentication")
-    reuse_port: bool = Field(False, description="share the port with other processes (one server a core)")
-    default_tenant: str = Field("default", description="tenant of a caller who names none")
+    allow_insecure: bool = Field(
+        default=False, description="listen beyond loopback without encryption or authentication"
+    )
+    reuse_port: bool = Field(default=False, description="share the port with other processes (one server a core)")
+    default_tenant: str = Field(default="default", description="tenant of a caller who names none")
 
     data_dir: Path = Field(default_factory=_default_data_dir, description="folder of the embedded database")
-    database_url: str = Field("", description="SQLAlchemy URL of the database; empty is SQLite in data_dir")
+    database_url: str = Field(default="", description="SQLAlchemy URL of the database; empty is SQLite in data_dir")
     sqlite_synchronous: Literal["FULL", "NORMAL"] = Field(
-        "FULL",
+        default="FULL",
         description="NORMAL stores faster; a power cut may then lose the last schedules, never damage any",
     )
 
-    rpc_threads: Count = Field(32, description="RPCs served at the same time, beside streams and watches")
+    rpc_threads: Count = Field(default=32, description="RPCs served at the same time, beside streams and watches")
     solve_threads: Count = Field(
         default_factory=lambda: os.cpu_count() or 1, description="solves that run at the same time"
     )
     solve_queue_limit: Annotated[int, Field(ge=0)] = Field(
-        64, description="solves that wait for a thread; more are refused with UNAVAILABLE"
+        default=64, description="solves that wait for a thread; more are refused with UNAVAILABLE"
     )
-    max_streams: Count = Field(16, description="OptimizeSchedules streams at the same time")
-    stream_sites_in_flight: Count = Field(32, description="sites of one stream that are read and not yet answered")
-    max_watches: Count = Field(500, description="WatchSchedules streams at the same time")
+    max_streams: Count = Field(default=16, description="OptimizeSchedules streams at the same time")
+    stream_sites_in_flight: Count = Field(
+        default=32, description="sites of one stream that are read and not yet answered"
+    )
+    max_watches: Count = Field(default=500, description="WatchSchedules streams at the same time")
 
-    max_message_bytes: Count = Field(16 * MEBIBYTE, description="largest request message")
-    max_unary_answer_bytes: Count = Field(3 * MEBIBYTE, description="largest answer of a unary RPC")
-    max_sessions: Count = Field(20_000, description="sessions of one site")
-    max_steps: Count = Field(35_136, description="steps of a time grid")
-    max_session_steps: Count = Field(2_000_000, description="sessions times steps of one site")
-    max_nodes: Count = Field(2_000, description="nodes of one site's tree")
-    max_node_steps: Count = Field(2_000_000, description="nodes times steps of one site")
-    max_watched_sites: Count = Field(10_000, description="sites that one watch may name")
+    max_message_bytes: Count = Field(default=16 * MEBIBYTE, description="largest request message")
+    max_unary_answer_bytes: Count = Field(default=3 * MEBIBYTE, description="largest answer of a unary RPC")
+    max_sessions: Count = Field(default=20_000, description="sessions of one site")
+    max_steps: Count = Field(default=35_136, description="steps of a time grid")
+    max_session_steps: Count = Field(default=2_000_000, description="sessions times steps of one site")
+    max_nodes: Count = Field(default=2_000, description="nodes of one site's tree")
+    max_node_steps: Count = Field(default=2_000_000, description="nodes times steps of one site")
+    max_watched_sites: Count = Field(default=10_000, description="sites that one watch may name")
 
-    default_deadline_s: Seconds = Field(30.0, description="time of a unary solve whose caller sets no deadline")
-    stream_default_deadline_s: Seconds = Field(600.0, description="the same for OptimizeSchedules")
-    deadline_margin_s: Seconds = Field(0.25, description="kept back from a deadline to encode, store and send")
-    retry_delay_s: Seconds = Field(1.0, description="told to callers who are refused with UNAVAILABLE")
-    drain_grace_s: Annotated[float, Field(ge=0.0)] = Field(30.0, description="given to running RPCs on SIGTERM")
+    default_deadline_s: Seconds = Field(default=30.0, description="time of a unary solve whose caller sets no deadline")
+    stream_default_deadline_s: Seconds = Field(default=600.0, description="the same for OptimizeSchedules")
+    deadline_margin_s: Seconds = Field(default=0.25, description="kept back from a deadline to encode, store and send")
+    retry_delay_s: Seconds = Field(default=1.0, description="told to callers who are refused with UNAVAILABLE")
+    drain_grace_s: Annotated[float, Field(ge=0.0)] = Field(default=30.0, description="given to running RPCs on SIGTERM")
 
-    watch_poll_s: Seconds = Field(0.5, description="how often changes by other processes are looked for")
-    watch_heartbeat_s: Seconds = Field(15.0, description="silence after which a watch sends a heartbeat")
-    watch_queue_limit: Count = Field(256, description="changes kept for a watcher before it is dropped as too slow")
-    watch_stall_s: Seconds = Field(30.0, description="a dropped watcher that reads nothing this long is cut off")
+    watch_poll_s: Seconds = Field(default=0.5, description="how often changes by other processes are looked for")
+    watch_heartbeat_s: Seconds = Field(default=15.0, description="silence after which a watch sends a heartbeat")
+    watch_queue_limit: Count = Field(
+        default=256, description="changes kept for a watcher before it is dropped as too slow"
+    )
+    watch_stall_s: Seconds = Field(
+        default=30.0, description="a dropped watcher that reads nothing this long is cut off"
+    )
 
-    warm_up: bool = Field(True, description="compile the kernels before health reports SERVING")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
-    otel_endpoint: str = Field("", description="OTLP/gRPC endpoint for traces; empty is off")
+    warm_up: bool = Field(default=True, description="compile the kernels before health reports SERVING")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
+    otel_endpoint: str = Field(default="", description="OTLP/gRPC endpoint for traces; empty is off")
 
     @classmethod
     def settings_customise_sources(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 
@@ -21,7 +22,7 @@ class Telemetry:
         close: Sends what is left.
     """
 
-    interceptor: grpc.ServerInterceptor
+    interceptor: grpc.ServerInterceptor[Any, Any]
     close: Callable[[], None]
 
 
@@ -51,4 +52,5 @@ def open_telemetry(settings: Settings) -> Telemetry | None:
         provider.force_flush(int(1e3 * _FLUSH_S))
         provider.shutdown()
 
-    return Telemetry(server_interceptor(tracer_provider=provider), close)
+    make_interceptor: Any = server_interceptor
+    return Telemetry(make_interceptor(tracer_provider=provider), close)

@@ -12,7 +12,6 @@ import numpy as np
 from evflex.charging.v1 import charging_service_pb2, charging_session_pb2, schedule_options_pb2, tariff_pb2
 from evflex.common.v1 import supply_node_pb2, time_grid_pb2
 from evflex.engine.charging.model import (
-    BoolArray,
     DepartureBeyondHorizon,
     ScheduleObjective,
     ScheduleOptions,
@@ -20,7 +19,7 @@ from evflex.engine.charging.model import (
     Sessions,
     Tariff,
 )
-from evflex.engine.supply_tree import DEFAULT_VOLTAGE_V, FloatArray, SupplyNodes
+from evflex.engine.supply_tree import DEFAULT_VOLTAGE_V, BoolArray, FloatArray, SupplyNodes
 from evflex.engine.timegrid import TimeGrid
 from evflex.engine.validation import Rules, Violation
 from evflex.server.charging.fields import (

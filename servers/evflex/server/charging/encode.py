@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -181,8 +182,9 @@ def _limit_rows(problem: ScheduleProblem, rows: LimitRows) -> Iterator[tuple[str
 
 
 def _set_termination(into: termination_pb2.Termination, termination: Termination) -> None:
-    into.reason = termination.reason
-    into.stopped_by = termination.stopped_by
+    # the numbers are the same in engine and contract; only their types differ
+    into.reason = cast("termination_pb2.TerminationReason", termination.reason)
+    into.stopped_by = cast("termination_pb2.StoppedBy", termination.stopped_by)
     into.objective = termination.objective
     into.objective_bound = termination.objective_bound
     into.absolute_gap = termination.absolute_gap

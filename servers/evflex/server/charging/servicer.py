@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import grpc
 from structlog.typing import FilteringBoundLogger
@@ -165,7 +165,7 @@ def _visible(caller: Caller, row: StoredSchedule, name: str) -> StoredSchedule:
     return row
 
 
-def _with_rows(row: StoredSchedule, session_ids: list[str]) -> schedule_pb2.Schedule:
+def _with_rows(row: StoredSchedule, session_ids: Sequence[str]) -> schedule_pb2.Schedule:
     schedule = stored.whole(row)
     if session_ids:
         stored.keep_rows(schedule, session_ids)

@@ -156,7 +156,7 @@ class Watch:
 
 
 def _events(
-    kind: charging_service_pb2.ScheduleEventKind.ValueType,
+    kind: charging_service_pb2.ScheduleEventKind,
     site_id: str,
     schedule_id: str,
     token: str,

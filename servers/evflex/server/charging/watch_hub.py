@@ -59,15 +59,16 @@ class Watcher:
             and (not self._site_ids or change.site_id in self._site_ids)
         )
 
-    def offer(self, change: Change) -> None:
-        """Queue a change that concerns this watcher; a full queue drops the watcher."""
+    def offer(self, change: Change) -> bool:
+        """Queue a change that concerns this watcher; False when that drops it, because the queue is full."""
         if self.dropped or not self.wants(change):
-            return
+            return True
         if self._queue.qsize() >= self._limit:
             self.dropped = True
             self._queue.put(None)
-        else:
-            self._queue.put(change)
+            return False
+        self._queue.put(change)
+        return True
 
     def close(self) -> None:
         """Wake the watch, so that it ends."""
@@ -172,11 +173,9 @@ class WatchHub:
             page = self._store.changes_after(self._position, _PAGE)
             for change in page:
                 for watcher in self._watchers:
-                    if not watcher.dropped:
-                        watcher.offer(change)
-                        if watcher.dropped:
-                            self._stalled_since_s[watcher] = time.monotonic()
-                            self._metrics.watches_dropped.inc()
+                    if not watcher.offer(change):
+                        self._stalled_since_s[watcher] = time.monotonic()
+                        self._metrics.watches_dropped.inc()
             if page:
                 self._position = page[-1].sequence
             return len(page) == _PAGE

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import sqlalchemy as sa
 from google.rpc import code_pb2
@@ -265,7 +266,7 @@ def _save_one(connection: sa.Connection, new: NewSchedule) -> StoredSchedule | S
     ).scalar()
     schedule_id = str(uuid.uuid4())
     common = _common(tenant_id, new.area_id, new.create_time_unix_us)
-    row = {
+    row: dict[str, Any] = {
         **common,
         "schedule_id": schedule_id,
         "sequence": _log_change(connection, ChangeKind.STORED, new.site_id, schedule_id, common),
@@ -318,8 +319,7 @@ def _may_be_id(text: str) -> bool:
 
 
 def _stored(row: sa.Row[tuple[object, ...]]) -> StoredSchedule:
-    values = dict(row._mapping)
-    values.setdefault("payload", b"")
+    values: dict[str, Any] = {"payload": b"", **row._mapping}
     return StoredSchedule(**values)
 
 
@@ -338,8 +338,8 @@ def _log_change(
     connection: sa.Connection, kind: ChangeKind, site_id: str, schedule_id: str, common: dict[str, object]
 ) -> int:
     row = {**common, "kind": int(kind), "site_id": site_id, "schedule_id": schedule_id}
-    key = connection.execute(changes.insert(), row).inserted_primary_key
-    return int(key[0])
+    (sequence,) = connection.execute(changes.insert().returning(changes.c.sequence), row).one()
+    return int(sequence)
 
 
 def _log_request(connection: sa.Connection, key: RequestKey, schedule_id: str, common: dict[str, object]) -> None:
