@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
+from evflex.engine import charging
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.schedule import Schedule
 from evflex.engine.supply_tree import FloatArray
@@ -38,16 +39,12 @@ class KernelEngine:
 
     def warm_up(self) -> None:
         """See :class:`ChargingEngine`."""
-        from evflex.engine import charging
-
         charging.warm_up()
 
     def optimize_schedule(
         self, problem: ScheduleProblem, options: ScheduleOptions, cancel: threading.Event | None = None
     ) -> Schedule:
         """See :class:`ChargingEngine`."""
-        from evflex.engine import charging
-
         return charging.optimize_schedule(problem, options, cancel)
 
     def align_previous(
@@ -59,6 +56,4 @@ class KernelEngine:
         previous_power_kw: FloatArray,
     ) -> FloatArray:
         """See :class:`ChargingEngine`."""
-        from evflex.engine import charging
-
         return charging.align_previous(session_ids, grid, previous_session_ids, previous_grid, previous_power_kw)

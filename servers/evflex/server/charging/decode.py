@@ -135,6 +135,12 @@ def decode_request(
     return DecodedRequest(problem, _options(rules, request.options, default_time_limit_s), rules)
 
 
+def warm_up_decoding() -> None:
+    """Compile what reads sessions."""
+    request = charging_service_pb2.OptimizeScheduleRequest(sessions=[charging_session_pb2.ChargingSession()])
+    decode_request(request, 1.0)
+
+
 def _grid(rules: Rules, request: charging_service_pb2.OptimizeScheduleRequest) -> TimeGrid:
     if not request.HasField("time_grid"):
         rules.check(False, "time_grid", "must be set")
