@@ -236,6 +236,15 @@ def test_request_of_two_hundred_megabytes_is_refused(here: Running) -> None:
     assert here.stub.OptimizeSchedule(site_request()).schedule.site_id == "site-1"
 
 
+def test_small_request_that_decompresses_to_a_large_one_is_refused(here: Running) -> None:
+    with open_channel(here.server.port, max_send_message_length=-1) as channel:
+        send = channel.unary_unary("/evflex.charging.v1.ChargingService/OptimizeSchedule")
+        with pytest.raises(grpc.RpcError) as caught:
+            send(bytes(100 << 20), compression=grpc.Compression.Gzip)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than max" in str(caught.value.details())
+
+
 def test_time_limit_is_the_deadline_less_a_margin(tmp_path: Path) -> None:
     with running(tmp_path, FakeEngine(), deadline_margin_s=0.5, default_deadline_s=20.0) as here:
         here.stub.OptimizeSchedule(site_request(), timeout=10.0)

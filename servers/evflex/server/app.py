@@ -179,7 +179,7 @@ class Server:
 
     def _build(self, servicer: ChargingServicer) -> grpc.Server:
         settings = self.settings
-        streams = settings.max_streams + settings.max_watches
+        threads = settings.rpc_threads + settings.max_streams + settings.max_watches
         interceptors: list[grpc.ServerInterceptor[Any, Any]] = [
             CallInterceptor(self._resolve_caller, self.log, self.metrics, settings.max_unary_answer_bytes)
         ]
@@ -187,8 +187,9 @@ class Server:
             interceptors.insert(0, self._telemetry.interceptor)
         server = grpc.server(
             # threads are made as needed; a stream keeps one for its whole length
-            ThreadPoolExecutor(settings.rpc_threads + streams, thread_name_prefix="rpc"),
+            ThreadPoolExecutor(threads, thread_name_prefix="rpc"),
             interceptors=interceptors,
+            maximum_concurrent_rpcs=threads,
             options=[
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_send_message_length", -1),

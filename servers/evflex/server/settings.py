@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         description="NORMAL stores faster; a power cut may then lose the last schedules, never damage any",
     )
 
-    rpc_threads: Count = Field(default=32, description="RPCs served at the same time, beside streams and watches")
+    rpc_threads: Count = Field(default=128, description="unary RPCs served at the same time; more are refused")
     solve_threads: Count = Field(
         default_factory=lambda: os.cpu_count() or 1, description="solves that run at the same time"
     )

@@ -43,8 +43,14 @@ class Database:
         self._retry_delay_s = settings.retry_delay_s
         self._turn = threading.Lock()
         if self._is_sqlite and url.database:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        self._engine = sa.create_engine(url, pool_size=8, max_overflow=24, pool_timeout=_BUSY_TIMEOUT_S)
+            Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._engine = sa.create_engine(
+            url,
+            pool_size=8,
+            max_overflow=24,
+            pool_timeout=_BUSY_TIMEOUT_S,
+            pool_pre_ping=not self._is_sqlite,
+        )
         if self._is_sqlite:
             self._prepare_sqlite(settings.sqlite_synchronous)
         with self.writing() as connection:
