@@ -143,6 +143,21 @@ def test_prices_of_other_dates_are_aligned_by_time_of_day(csv: Csv) -> None:
     assert any("does not cover these dates" in note and "by time of day" in note for note in site.notes)
 
 
+def test_a_column_called_utc_is_utc(csv: Csv) -> None:
+    prices = read_prices(
+        csv("p.csv", "hour_utc,eur_mwh\n2024-01-01 00:00,50\n2024-01-01 01:00,60\n"), "Asia/Tokyo", None
+    )
+    assert prices.per_kwh.index[0] == pd.Timestamp("2024-01-01T00:00Z")
+
+
+def test_prices_may_keep_their_local_time_of_day(csv: Csv) -> None:
+    paths = csv("s.csv", SESSIONS), csv("p.csv", PRICES.replace("DK1", "DK2"))
+    site = site_from_files(*paths, FileOptions(time_zone="America/New_York", price_zone="UTC"))
+    local = pd.DatetimeIndex(site.price_per_kwh.index).tz_convert("America/New_York")
+    assert site.price_per_kwh[local.hour == 12].tolist() == [pytest.approx(0.076)] * 4
+    assert any("08:00 in UTC is 08:00 in America/New_York" in note for note in site.notes)
+
+
 def test_a_limit_is_chosen_that_leaves_nobody_short(csv: Csv) -> None:
     paths = csv("s.csv", SESSIONS), csv("p.csv", PRICES.replace("DK1", "DK2"))
     assert site_from_files(*paths, FileOptions()).limit_kw == 10.0

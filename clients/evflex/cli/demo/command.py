@@ -31,6 +31,9 @@ def demo(
     timezone: Annotated[
         str, typer.Option(metavar="ZONE", help="Zone of times without one, and of the times shown.")
     ] = "UTC",
+    price_timezone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Take prices by the local time of day of this zone.")
+    ] = None,
     area: Annotated[str | None, typer.Option(help="Price area, where your prices have several.")] = None,
     limit_kw: Annotated[
         float | None,
@@ -56,7 +59,7 @@ def demo(
     from evflex.cli.demo.run import run
 
     if sessions is not None and prices is not None:
-        options = FileOptions(date, timezone, area, limit_kw, max_charge_kw)
+        options = FileOptions(date, timezone, price_timezone, area, limit_kw, max_charge_kw)
         sites = [site_from_files(sessions, prices, options)]
     else:
         sites = list(packaged_sites())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ class FileOptions:
     Attributes:
         date: Day to plan, as YYYY-MM-DD; None takes the one with most arrivals.
         time_zone: Zone of times that carry none, and of the times shown.
+        price_zone: Zone whose local time of day prices keep in ``time_zone``; None keeps their instants.
         area: Price area, where the file has several.
         limit_kw: Limit of the site; None takes about 60 % of what uncontrolled cars would draw.
         max_charge_kw: Charging power where the sessions have none.
@@ -41,6 +42,7 @@ class FileOptions:
 
     date: str | None = None
     time_zone: str = "UTC"
+    price_zone: str | None = None
     area: str | None = None
     limit_kw: float | None = None
     max_charge_kw: float = 7.4
@@ -52,12 +54,10 @@ def site_from_files(sessions_path: Path, prices_path: Path, options: FileOptions
     Raises:
         UsageError: A file or an option cannot be used.
     """
-    try:
-        pd.Timestamp(0, tz=options.time_zone)
-    except (KeyError, ValueError):
-        raise UsageError(f"unknown time zone {options.time_zone!r}; an example is Europe/Copenhagen") from None
+    for zone in (options.time_zone, options.price_zone):
+        _check_zone(zone)
     sessions = read_sessions(sessions_path, options.time_zone, options.max_charge_kw)
-    prices = read_prices(prices_path, options.time_zone, options.area)
+    prices = read_prices(prices_path, options.price_zone or options.time_zone, options.area)
     start = _day_start(sessions, sessions_path, options)
     day = sessions[(sessions["arrival_time"] >= start) & (sessions["arrival_time"] < start + DAY)]
     day = day.reset_index(drop=True)
@@ -65,6 +65,7 @@ def site_from_files(sessions_path: Path, prices_path: Path, options: FileOptions
     day["min_charge_kw"] = np.minimum(MIN_CHARGE_KW, day["max_charge_kw"])
     end = min(max(day["departure_time"].max(), start + DAY), start + LONGEST).ceil(STEP)
     index = pd.date_range(start, end, freq=STEP, inclusive="left", name="time")
+    prices, zone_note = _in_zone(prices, options)
     price, price_note = _aligned(prices, index, prices_path)
     unlimited_kw, even_kw = _peaks_kw(day, index)
     limit_kw = options.limit_kw
@@ -89,7 +90,7 @@ def site_from_files(sessions_path: Path, prices_path: Path, options: FileOptions
         peak_price_per_kw=0.0,
         observed_peak_kw=0.0,
         time_zone=options.time_zone,
-        notes=tuple(note for note in (window, price_note, charger_note, limit_note) if note),
+        notes=tuple(note for note in (window, price_note, zone_note, charger_note, limit_note) if note),
     )
 
 
@@ -133,6 +134,25 @@ def _quietest_hour(sessions: pd.DataFrame, time_zone: str) -> int:
     for offset in range(int(hours.max()) + 1):
         np.add.at(plugged_in, (arrival[hours >= offset] + offset) % 24, 1.0)
     return int(np.argmin(plugged_in))
+
+
+def _check_zone(zone: str | None) -> None:
+    try:
+        pd.Timestamp(0, tz=zone)
+    except (KeyError, ValueError):
+        raise UsageError(f"unknown time zone {zone!r}; an example is Europe/Copenhagen") from None
+
+
+def _in_zone(prices: Prices, options: FileOptions) -> tuple[Prices, str]:
+    """Prices moved from their local time of day to the same time of day where the sessions are."""
+    if options.price_zone is None:
+        return prices, ""
+    wall = pd.DatetimeIndex(prices.per_kwh.index).tz_convert(options.price_zone).tz_localize(None)
+    index = wall.tz_localize(options.time_zone, ambiguous="NaT", nonexistent="NaT").tz_convert("UTC")
+    moved = pd.Series(prices.per_kwh.to_numpy(), index=index)[np.asarray(index.notna())]
+    moved = moved[~moved.index.duplicated()].sort_index()
+    note = f"Prices keep their local time of day: 08:00 in {options.price_zone} is 08:00 in {options.time_zone}."
+    return replace(prices, per_kwh=moved), note
 
 
 def _aligned(prices: Prices, index: pd.DatetimeIndex, path: Path) -> tuple[pd.Series, str]:

@@ -11,7 +11,7 @@ import pandas as pd
 from evflex.client import Schedule, ScheduleOptions, ScheduleRequest, SupplyNode, Tariff
 
 SOLVE_LIMIT = timedelta(seconds=4)
-RELATIVE_GAP = 2e-3
+RELATIVE_GAP = 3e-3
 # A small price on each start spares the contactors and keeps the plan readable.
 START_COST = 0.02
 

@@ -24,6 +24,7 @@ _TIME = ("time_utc", "hour_utc", "time", "timestamp", "datetime", "hour", "start
 _AREA = ("area", "zone", "price_area", "bidding_zone")
 _DAY_FIRST = re.compile(r"^\d{1,2}[./]\d{1,2}[./]\d{4}")
 _CURRENCY = re.compile(r"(?<![a-z])(eur|dkk|sek|nok|gbp|usd|chf|pln)(?![a-z])")
+_UTC = re.compile(r"(?<![a-z])utc(?![a-z])")
 _PER_MWH, _PER_KWH = "mwh", "kwh"
 
 
@@ -160,7 +161,8 @@ def _times(values: pd.Series, path: Path, time_zone: str) -> pd.Series:
     try:
         parsed = pd.to_datetime(values, dayfirst=bool(_DAY_FIRST.match(sample)), format="mixed")
         if parsed.dt.tz is None:
-            parsed = parsed.dt.tz_localize(time_zone, ambiguous="NaT", nonexistent="shift_forward")
+            zone = "UTC" if _UTC.search(str(values.name).lower()) else time_zone
+            parsed = parsed.dt.tz_localize(zone, ambiguous="NaT", nonexistent="shift_forward")
     except (ValueError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: column {values.name!r} holds no times: {error}") from None
     return parsed.dt.tz_convert("UTC")
