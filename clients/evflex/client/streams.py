@@ -24,7 +24,7 @@ class ScheduleEvent:
         kind: ``SNAPSHOT``, ``SNAPSHOT_COMPLETE``, ``STORED``, ``DELETED`` or ``HEARTBEAT``.
         site_id: Site concerned.
         schedule_id: Schedule concerned.
-        schedule: The schedule of a SNAPSHOT or STORED event.
+        schedule: The schedule of a SNAPSHOT or STORED event; None when it has been deleted since.
         resume_token: Token with which a later watch goes on after this event; empty while the snapshot is
             incomplete.
         event_time: When it happened (UTC).
