@@ -235,6 +235,7 @@ def process(data_dir: Path, mode: str = "quick") -> Iterator[tuple[subprocess.Po
         child.stderr.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_drains_the_process_and_exits_with_zero(tmp_path: Path, number: signal.Signals) -> None:
     with process(tmp_path) as (child, port), open_channel(port) as channel:
@@ -247,6 +248,7 @@ def test_signal_drains_the_process_and_exits_with_zero(tmp_path: Path, number: s
         assert here.stub.GetSchedule(api.GetScheduleRequest(schedule_id=schedule.schedule_id)).schedule == schedule
 
 
+@pytest.mark.slow
 def test_second_signal_ends_the_grace(tmp_path: Path) -> None:
     with process(tmp_path, "hold") as (child, port), open_channel(port) as channel:
         stub = stub_of(channel)
@@ -261,6 +263,7 @@ def test_second_signal_ends_the_grace(tmp_path: Path) -> None:
         assert isinstance(call.exception(), grpc.RpcError)
 
 
+@pytest.mark.slow
 def test_killed_process_leaves_what_it_acknowledged_and_nothing_half_written(tmp_path: Path) -> None:
     acknowledged: dict[str, str] = {}
 

@@ -15,6 +15,8 @@ from evflex.common.v1 import termination_pb2
 from evflex.server.app import Server
 from tests.server.support import open_channel, settings_for, site_request, stored_request, stub_of, until
 
+pytestmark = pytest.mark.slow  # where kernels are compiled first
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
