@@ -17,7 +17,7 @@ from evflex.engine.budget import Budget
 from evflex.engine.charging.evaluation import fixed_load_objective, group_power_kw
 from evflex.engine.charging.polish import polish
 from evflex.engine.charging.program import SiteProgram
-from evflex.engine.charging.relaxation import PENALTY, RankedBound, Relaxation
+from evflex.engine.charging.relaxation import PENALTY, RankedBound, Relaxation, program_of
 from evflex.engine.charging.repair import repair
 from evflex.engine.charging.site import Site
 from evflex.engine.charging.switching import charging_before, min_run_steps
@@ -65,8 +65,9 @@ def plan_switching(site: Site, relaxation: Relaxation, budget: Budget) -> Switch
         return SwitchedPlans([], relaxation.bound)
     penalty = PENALTY * max(float(np.abs(site.import_rate).max(initial=0.0)), 1e-3)
     switched = read_sessions(site, penalty)
-    master = _Master(site, relaxation.model, who, switched, penalty, budget)
-    weights = master.solve(relaxation)
+    model, dual = program_of(site, relaxation)
+    master = _Master(site, model, who, switched, penalty, budget)
+    weights = master.solve(relaxation, dual)
     power = np.where(who[:, None], weights, relaxation.power_kw)
     bound = RankedBound(master.bound - fixed_load_objective(site), {}, dict.fromkeys(master.level_names, penalty))
     return SwitchedPlans(_place(site, relaxation, switched, who, power, budget), bound)
@@ -219,13 +220,13 @@ class _Master:
         self.plan_power: list[FloatArray] = []
         self.bound = -np.inf
 
-    def solve(self, relaxation: Relaxation) -> FloatArray:
+    def solve(self, relaxation: Relaxation, dual: FloatArray) -> FloatArray:
         """Generate columns until the gap closes or time runs out.
 
         Returns:
             Of each session the plan of largest weight, (n, T).
         """
-        dual = np.where(np.isin(np.arange(self.shared.shape[0]), self.convexity), 0.0, relaxation.row_dual)
+        dual = np.where(np.isin(np.arange(self.shared.shape[0]), self.convexity), 0.0, dual)
         best_dual = dual
         self._add(np.zeros(self.site.presence.shape))
         self._add(self._one_by_one(relaxation))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from evflex.engine.budget import Budget
-from evflex.engine.charging.relaxation import Relaxation, net_power_kw, solve_ranked
+from evflex.engine.charging.relaxation import Relaxation, net_power_kw, program_of, solve_ranked
 from evflex.engine.charging.site import Site
 from evflex.engine.supply_tree import FloatArray
 
@@ -24,7 +24,7 @@ def polish(site: Site, relaxation: Relaxation, power_kw: FloatArray, budget: Bud
         power_kw: Plan whose pattern is kept, (n, T). Where it lies below a minimum it is rounded.
         budget: Time and cancellation.
     """
-    model = relaxation.model
+    model, _ = program_of(site, relaxation)
     lower, upper = model.program.column_lower.copy(), model.program.column_upper.copy()
     for columns, power, smallest in (
         (model.charge, power_kw, site.min_charge_kw),

@@ -9,6 +9,7 @@ import numpy as np
 from evflex.engine.budget import Budget
 from evflex.engine.charging.evaluation import fixed_load_objective
 from evflex.engine.charging.program import Level, SiteProgram, build_program
+from evflex.engine.charging.session_simplex import SharedProblem, lagrangian_bound, solve_shared
 from evflex.engine.charging.site import Site
 from evflex.engine.highs import INFINITY, LpMethod, ProgramSolution, Solver
 from evflex.engine.supply_tree import FloatArray
@@ -20,6 +21,10 @@ LEVEL_NAMES = ("safety relief", "minimum energy", "agreement", "shortfall")
 PENALTY = 1e3
 # Interior point with crossover overtakes simplex at this many columns (measured on the instances of the benchmark).
 _INTERIOR_POINT_COLUMNS = 8_000
+# The simplex of sessions: from this many on, prices are found on every so manieth session first.
+_SAMPLE_FROM, _SAMPLE_EVERY = 200, 6
+# Its working basis holds at most this many limits, and it gives up after this many pivots a session.
+_MOST_TIGHT, _PIVOTS_EACH = 500, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ class Relaxation:
     """Optimum of the relaxation.
 
     Attributes:
-        model: The program that was solved.
+        model: The program that was solved; None where the simplex of sessions needed none.
         power_kw: Net mean power, (n, T).
         bound: What it proves.
         price: Marginal cost of a kW of charging in each step, limits priced. (n, T).
@@ -61,7 +66,7 @@ class Relaxation:
         proven: Whether the solve ended by itself; else the bound is minus infinity.
     """
 
-    model: SiteProgram
+    model: SiteProgram | None
     power_kw: FloatArray
     bound: RankedBound
     price: FloatArray
@@ -75,6 +80,11 @@ class Relaxation:
 
 def relax(site: Site, budget: Budget) -> Relaxation | None:
     """Solve the relaxation; None when time ran out before any point was found."""
+    return relax_sessions(site) or _relax_program(site, budget)
+
+
+def _relax_program(site: Site, budget: Budget) -> Relaxation | None:
+    """The relaxation as a linear program in HiGHS."""
     model = build_program(site, exact=False)
     ranked = solve_ranked(model, budget)
     if ranked is None:
@@ -85,16 +95,127 @@ def relax(site: Site, budget: Budget) -> Relaxation | None:
     price, free_price = _marginal_prices(model, solution.row_dual)
     return Relaxation(
         model=model,
-        price=price,
-        free_price=free_price,
         power_kw=net_power_kw(site, model, solution.x),
         bound=RankedBound(bound, ranked.levels, ranked.level_price),
+        price=price,
+        free_price=free_price,
         limit_price=-dual[model.limit_row],
         agreement_price=-dual[model.agreement_row],
         row_dual=solution.row_dual[: model.program.matrix.shape[0]],
         method="linear program",
         proven=solution.optimal,
     )
+
+
+def program_of(site: Site, relaxation: Relaxation) -> tuple[SiteProgram, FloatArray]:
+    """The relaxation's program and the duals of its rows."""
+    if relaxation.model is not None:
+        return relaxation.model, relaxation.row_dual
+    model = build_program(site, exact=False)
+    dual = np.zeros(model.program.matrix.shape[0] + 1)
+    dual[model.limit_row] = -relaxation.limit_price
+    dual[model.agreement_row] = -relaxation.agreement_price
+    return model, dual[:-1]
+
+
+def relax_sessions(site: Site) -> Relaxation | None:
+    """The relaxation by the simplex of sessions; None where the site needs more, or a wish before cost is open."""
+    if not _is_shared_problem(site):
+        return None
+    penalty = PENALTY * max(float(np.abs(site.import_rate).max(initial=0.0)), 1e-3)
+    shared = _shared_problem(site, penalty)
+    power, dual = np.zeros(site.presence.shape), np.zeros(site.limits.upper_kw.shape)
+    if _solve_from_sample(shared, power, dual) < 0:
+        return None
+    unpriced = np.isnan(site.shortfall_price_per_kwh)
+    if (shared.wanted - power.sum(axis=1))[unpriced].max(initial=0.0) > 1e-9:
+        return None
+    constant = float(site.import_rate @ (site.fixed_kw + site.given_kw.sum(axis=0))) * site.step_h
+    bound = lagrangian_bound(shared, dual) + constant - fixed_load_objective(site)
+    session = np.repeat(np.arange(site.session_count), np.diff(shared.session_start))
+    worth = np.zeros(site.presence.shape)
+    np.add.at(worth, session, dual[shared.group] * shared.weight[:, None])
+    free_price = np.broadcast_to(shared.price, site.presence.shape)
+    agreed = site.limits.agreement_kw < site.limits.upper_kw
+    return Relaxation(
+        model=None,
+        power_kw=power,
+        bound=RankedBound(bound, {}, {"shortfall": penalty}),
+        price=free_price - np.divide(worth, site.presence, out=np.zeros_like(worth), where=site.presence > 0.0),
+        free_price=free_price,
+        limit_price=np.where(agreed, 0.0, -dual),
+        agreement_price=np.where(agreed, -dual, 0.0),
+        row_dual=np.empty(0),
+        method="session simplex",
+        proven=True,
+    )
+
+
+def _is_shared_problem(site: Site) -> bool:
+    """Whether sessions only charge, share only upper limits, and pay the import price for every kWh."""
+    sessions, options, limits = site.problem.sessions, site.options, site.limits
+    changes = options.change_cost_per_kwh > 0.0 and options.previous_power_kw.size > 0
+    return not (
+        site.max_discharge_kw.any()
+        or site.minimum_kwh.any()
+        or limits.relief_kw.any()
+        or changes
+        or site.problem.tariff.peak_price_per_kw > 0.0
+        or (site.fixed_kw + site.given_kw.sum(axis=0)).min() < 0.0
+        or np.isfinite(sessions.max_ramp_kw_per_step).any()
+    )
+
+
+def _shared_problem(site: Site, penalty: float) -> SharedProblem:
+    sessions, limits = site.problem.sessions, site.limits
+    kwh_per_kw = sessions.charge_efficiency * site.step_h
+    given = site.given_kw.sum(axis=1)
+    wanted = np.maximum(site.need_kwh / kwh_per_kw - given, 0.0)
+    present = site.presence > 0.0
+    some = present.any(axis=1)
+    price = np.where(
+        np.isnan(site.shortfall_price_per_kwh), penalty * sessions.shortfall_weight, site.shortfall_price_per_kwh
+    )
+    return SharedProblem(
+        price=site.import_rate * site.step_h,
+        high=site.presence * site.max_charge_kw[:, None],
+        first=np.where(some, present.argmax(axis=1), 0),
+        last=np.where(some, site.step_count - present[:, ::-1].argmax(axis=1), 0),
+        wanted=wanted,
+        most=np.maximum(site.ceiling_kwh / kwh_per_kw - given, wanted),
+        short_price=price * kwh_per_kw,
+        value=site.value_per_kwh * kwh_per_kw,
+        presence=site.presence,
+        upper=np.minimum(limits.upper_kw, limits.agreement_kw),
+        session_start=limits.session_start,
+        group=limits.group,
+        weight=limits.weight,
+    )
+
+
+def _solve_from_sample(shared: SharedProblem, power: FloatArray, dual: FloatArray) -> int:
+    """Solve; the prices of a sample of the sessions tell a large problem where its limits bind."""
+    n = len(shared.wanted)
+    if n >= _SAMPLE_FROM:
+        some = np.arange(0, n, _SAMPLE_EVERY)
+        width = np.diff(shared.session_start)
+        entries = np.flatnonzero(np.repeat(np.isin(np.arange(n), some), width))
+        session = np.repeat(np.arange(n), width)
+        groups = len(shared.upper)
+        load = np.bincount(shared.group, weights=shared.wanted[session], minlength=groups)
+        part = np.bincount(shared.group[entries], weights=shared.wanted[session[entries]], minlength=groups)
+        share = np.divide(part, load, out=np.ones(groups), where=load > 0.0)
+        with np.errstate(invalid="ignore"):
+            upper = np.where(np.isfinite(shared.upper), shared.upper * share[:, None], np.inf)
+        sample = shared._replace(
+            high=shared.high[some], first=shared.first[some], last=shared.last[some], wanted=shared.wanted[some],
+            most=shared.most[some], short_price=shared.short_price[some], value=shared.value[some],
+            presence=shared.presence[some], upper=upper, group=shared.group[entries], weight=shared.weight[entries],
+            session_start=np.concatenate([[0], np.cumsum(width[some])]),
+        )  # fmt: skip
+        _solve_from_sample(sample, np.zeros(sample.high.shape), dual)
+    capacity = min(_MOST_TIGHT, int(np.isfinite(shared.upper).sum()))
+    return int(solve_shared(shared, dual.copy(), power, dual, capacity, _PIVOTS_EACH * (n + 100)))
 
 
 def net_power_kw(site: Site, model: SiteProgram, x: FloatArray) -> FloatArray:

@@ -17,12 +17,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from evflex.engine.charging.evaluation import group_power_kw
 from evflex.engine.charging.model import BoolArray
 from evflex.engine.charging.relaxation import Relaxation
 from evflex.engine.charging.site import Site
+from evflex.engine.kernels import inner_kernel, kernel
 from evflex.engine.supply_tree import FloatArray, IntArray
 
 # Kernels treat power differences below this as none (kW), and price differences below the next as equal.
@@ -131,7 +131,7 @@ def _agreed(site: Site, relaxation: Relaxation) -> FloatArray:
     return np.maximum(site.limits.agreement_kw, group_power_kw(site, relaxation.power_kw))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def repair_minimums(s: Repairable, power: FloatArray, load: FloatArray) -> IntArray:
     """Repair ``power`` (n, T) in place; ``load`` (groups, T) is the power that limits see and follows.
 
@@ -161,6 +161,7 @@ def repair_minimums(s: Repairable, power: FloatArray, load: FloatArray) -> IntAr
         for i in range(n):
             if s.movable[i]:
                 moved += _fill(s, i, power, load)
+                moved += _fill_by_exchange(s, i, power, load)
                 moved += _move_to_cheaper(s, i, power, load)
         counts[4] += moved
         if moved == 0:
@@ -168,17 +169,17 @@ def repair_minimums(s: Repairable, power: FloatArray, load: FloatArray) -> IntAr
     return counts
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inner_kernel
 def _below_minimum(p: float, low: float) -> bool:
     return p > _EPS and p < low - _EPS
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inner_kernel
 def _allowed(p: float, low: float, high: float) -> bool:
     return abs(p) <= _EPS or (p >= low - _EPS and p <= high + _EPS)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _room(s: Repairable, i: int, t: int, load: FloatArray) -> float:
     """Mean power that session i may add in step t before a limit binds."""
     room = np.inf
@@ -188,7 +189,7 @@ def _room(s: Repairable, i: int, t: int, load: FloatArray) -> float:
     return room
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _add(s: Repairable, i: int, t: int, delta: float, power: FloatArray, load: FloatArray) -> None:
     """Change the power of session i in step t, and the load that limits see."""
     power[i, t] += delta
@@ -198,7 +199,7 @@ def _add(s: Repairable, i: int, t: int, delta: float, power: FloatArray, load: F
         load[s.group[k], t] += delta * s.weight[k] / s.presence[i, t]
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _fits(s: Repairable, i: int, t: int, load: FloatArray) -> bool:
     for k in range(s.session_start[i], s.session_start[i + 1]):
         if load[s.group[k], t] > s.upper[s.group[k], t] + _EPS:
@@ -206,7 +207,7 @@ def _fits(s: Repairable, i: int, t: int, load: FloatArray) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _swap(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray) -> bool:
     """Mend step t of session i by a swap with another session; False where there is none."""
     n = power.shape[0]
@@ -236,7 +237,7 @@ def _swap(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray) ->
     return False
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _exchange(s: Repairable, i: int, j: int, t: int, u: int, delta: float, power: FloatArray, load: FloatArray) -> None:
     """Session i moves delta from step u to step t, session j moves it back."""
     _add(s, i, t, delta, power, load)
@@ -245,12 +246,12 @@ def _exchange(s: Repairable, i: int, j: int, t: int, u: int, delta: float, power
     _add(s, j, u, delta, power, load)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _overload_cost(s: Repairable, i: int, t: int, delta: float, load: FloatArray) -> float:
     return s.overload_price * max(0.0, delta - max(_room(s, i, t, load), 0.0))
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _fix_alone(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray) -> None:
     """Mend step t of session i within the session: raise it to the minimum or clear it, whichever costs less."""
     raised, cleared = np.zeros(power.shape[1]), np.zeros(power.shape[1])
@@ -262,7 +263,7 @@ def _fix_alone(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArra
             _add(s, i, u, change[u], power, load)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _plan_raise(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray, change: FloatArray) -> float:
     """Raise step t to the minimum: dearest other steps give, as far as the battery cannot take more. Returns cost."""
     if s.low[i, t] > s.high[i, t] + _EPS:
@@ -293,7 +294,7 @@ def _plan_raise(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArr
     return cost + _early_cost(s, i, power, change)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _plan_clear(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray, change: FloatArray) -> float:
     """Clear step t: cheapest other steps take, what finds no place becomes shortfall. Returns cost."""
     rest = power[i, t]
@@ -318,7 +319,7 @@ def _plan_clear(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArr
     return cost + s.short_price[i] * rest + _early_cost(s, i, power, change)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _early_cost(s: Repairable, i: int, power: FloatArray, change: FloatArray) -> float:
     """Penalty for minimum energy that a change takes away."""
     gained = change[: s.early_steps[i]].sum()
@@ -328,13 +329,13 @@ def _early_cost(s: Repairable, i: int, power: FloatArray, change: FloatArray) ->
     return s.overload_price * max(0.0, -gained - max(spare, 0.0))
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _early_spare(s: Repairable, i: int, power: FloatArray) -> float:
     """Power in early steps beyond what the minimum energy asks."""
     return power[i, : s.early_steps[i]].sum() - s.early_wanted[i]
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _best_target(
     s: Repairable,
     i: int,
@@ -357,7 +358,7 @@ def _best_target(
     return best
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _rebalance(s: Repairable, power: FloatArray, load: FloatArray) -> int:
     """Relieve overloaded limits by the cheapest shift of one session at a time; the last resort is shortfall."""
     n, steps = power.shape
@@ -398,7 +399,7 @@ def _rebalance(s: Repairable, power: FloatArray, load: FloatArray) -> int:
     return moves
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _fill(s: Repairable, i: int, power: FloatArray, load: FloatArray) -> int:
     """Put shortfall of session i, and energy worth more than it costs, where there is room."""
     moves = 0
@@ -431,7 +432,50 @@ def _fill(s: Repairable, i: int, power: FloatArray, load: FloatArray) -> int:
     return moves
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
+def _fill_by_exchange(s: Repairable, i: int, power: FloatArray, load: FloatArray) -> int:
+    """Put shortfall of session i into full steps, from which another session moves as much into free capacity."""
+    n = power.shape[0]
+    moves = 0
+    for _ in range(s.last[i] - s.first[i]):
+        lacking = s.wanted[i] - power[i, s.first[i] : s.last[i]].sum()
+        if lacking <= 1e-7:
+            break
+        best_gain, at, other, target, best_amount = _EPS_PRICE, -1, -1, -1, 0.0
+        for t in range(s.first[i], s.last[i]):
+            take = min(lacking, s.high[i, t] - power[i, t])
+            if take <= _EPS:
+                continue
+            for j in range(n):
+                if j == i or not s.movable[j] or power[j, t] <= _EPS:
+                    continue
+                spare = _early_spare(s, j, power)
+                for whole in (True, False):
+                    amount = power[j, t] if whole else min(take, power[j, t] - s.low[j, t])
+                    if amount > take + _EPS or amount <= 1e-7 or power[i, t] + amount < s.low[i, t] - _EPS:
+                        continue
+                    amount = min(amount, take)
+                    u = _best_target(s, j, t, amount, spare, s.free_price, power, load)
+                    if u < 0:
+                        continue
+                    gain = (s.short_price[i] - s.free_price[i, t] + s.free_price[j, t] - s.free_price[j, u]) * amount
+                    if gain > best_gain:
+                        best_gain, at, other, target, best_amount = gain, t, j, u, amount
+        if at < 0:
+            break
+        _add(s, other, at, -best_amount, power, load)
+        _add(s, other, target, best_amount, power, load)
+        _add(s, i, at, best_amount, power, load)
+        if not (_fits(s, i, at, load) and _fits(s, other, target, load)):
+            _add(s, other, at, best_amount, power, load)
+            _add(s, other, target, -best_amount, power, load)
+            _add(s, i, at, -best_amount, power, load)
+            break
+        moves += 1
+    return moves
+
+
+@inner_kernel
 def _move_to_cheaper(s: Repairable, i: int, power: FloatArray, load: FloatArray) -> int:
     """Move a step of session i, whole or down to its minimum, into cheaper free capacity."""
     moves = 0
@@ -452,7 +496,7 @@ def _move_to_cheaper(s: Repairable, i: int, power: FloatArray, load: FloatArray)
     return moves
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _part_target(
     s: Repairable, i: int, t: int, amount: float, spare: float, power: FloatArray, load: FloatArray
 ) -> tuple[int, float]:

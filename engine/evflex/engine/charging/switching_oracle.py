@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from evflex.engine.kernels import argsort, inner_kernel, kernel
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 _EPS = 1e-9
@@ -59,21 +59,21 @@ class Switched(NamedTuple):
     max_starts: int
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def cheapest_patterns(s: Switched, price: FloatArray, on: BoolArray, value: FloatArray) -> None:
     """Solve every session at ``price`` (n, T); writes patterns ``on`` (n, T) and lower bounds ``value`` (n,)."""
     for i in range(price.shape[0]):
         value[i] = _cheapest_pattern(s, i, price[i], on[i])
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _end_cost(s: Switched, i: int, total: float) -> float:
     """g: cost of shortfall less worth of surplus."""
     surplus = min(max(total - s.wanted[i], 0.0), max(s.most[i] - s.wanted[i], 0.0))
     return s.short_price[i] * max(s.wanted[i] - total, 0.0) - s.value[i] * surplus
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _cheapest_pattern(s: Switched, i: int, price: FloatArray, on: BoolArray) -> float:
     """Dynamic program of session i.
 
@@ -163,7 +163,7 @@ def _cheapest_pattern(s: Switched, i: int, price: FloatArray, on: BoolArray) -> 
     return best
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _draw_between(
     now: FloatArray, ahead: FloatArray, back: IntArray, drawn: IntArray, window: IntArray, state: int, top: int,
     k_low: int, k_high: int, unit_cost: float, cost: float,
@@ -190,14 +190,14 @@ def _draw_between(
             ahead[e], back[e], drawn[e] = c, state, e - source
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fill_patterns(s: Switched, price: FloatArray, on: BoolArray, power: FloatArray) -> None:
     """Best powers of every session for its pattern, written to ``power`` (n, T)."""
     for i in range(price.shape[0]):
         fill_pattern(s, i, price[i], on[i], power[i])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def plan_costs(s: Switched, power: FloatArray) -> FloatArray:
     """Starts, shortfall and surplus of every session's plan, (n,): what it costs besides its power."""
     cost = np.zeros(power.shape[0])
@@ -207,7 +207,7 @@ def plan_costs(s: Switched, power: FloatArray) -> FloatArray:
     return cost
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fill_pattern(s: Switched, i: int, price: FloatArray, on: BoolArray, power: FloatArray) -> bool:
     """Best powers of session i for a pattern, written to ``power`` (T,); False where the pattern overfills it.
 
@@ -222,7 +222,7 @@ def fill_pattern(s: Switched, i: int, price: FloatArray, on: BoolArray, power: F
     if total > s.most[i] + _EPS:
         power[:] = 0.0
         return False
-    order = np.argsort(price[s.first[i] : s.last[i]], kind="mergesort") + s.first[i]
+    order = argsort(price[s.first[i] : s.last[i]]) + s.first[i]
     for t in order:
         if not on[t]:
             continue
@@ -264,7 +264,7 @@ class Shared(NamedTuple):
     weight: FloatArray
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def replan_sessions(
     s: Switched,
     shared: Shared,
@@ -331,7 +331,7 @@ def replan_sessions(
     return changed
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _alone(s: Switched, i: int, high: FloatArray) -> Switched:
     """Session i as the only one, with other largest powers."""
     one = slice(i, i + 1)
@@ -341,7 +341,7 @@ def _alone(s: Switched, i: int, high: FloatArray) -> Switched:
     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _own_cost(s: Switched, i: int, price: FloatArray, power: FloatArray) -> float:
     """Cost of a plan of session i at given prices, starts and end included."""
     cost, total = 0.0, 0.0

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from evflex.engine.kernels import inner_kernel, kernel
 from evflex.engine.supply_tree import FloatArray, IntArray
 
 # Power below this is nothing (kW).
 NOTHING_KW = 1e-9
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def first_come_first_served(
     order: IntArray,
     presence: FloatArray,
@@ -71,7 +71,7 @@ def first_come_first_served(
     return power
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _borrow(
     power: FloatArray,
     presence: FloatArray,
