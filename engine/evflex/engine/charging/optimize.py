@@ -18,8 +18,8 @@ from evflex.engine.charging.evaluation import Evaluation, evaluate, keeps_limits
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.polish import polish
 from evflex.engine.charging.relaxation import RankedBound, Relaxation, relax
-from evflex.engine.charging.repair import repair
 from evflex.engine.charging.report import build_schedule
+from evflex.engine.charging.restarts import repaired_plans
 from evflex.engine.charging.schedule import Schedule
 from evflex.engine.charging.site import Site, build_site, service_order
 from evflex.engine.charging.switching import counts_starts
@@ -115,10 +115,12 @@ def _solve(site: Site, budget: Budget) -> _Solved:
         for method, power_kw in switched.plans:
             solved.offer(site, power_kw, method)
     else:
-        power_kw = repair(site, relaxation)
-        solved.offer(site, power_kw, "relaxation and repair")
+        for method, power_kw in repaired_plans(site, relaxation):
+            solved.offer(site, power_kw, method)
+            if solved.gap_met(options) or budget.spent:
+                break
         if not solved.gap_met(options) and not budget.spent:
-            polished = polish(site, relaxation, power_kw, budget)
+            polished = polish(site, relaxation, solved.plan.power_kw - site.given_kw, budget)
             if polished is not None:
                 solved.offer(site, polished, "relaxation, repair and pattern program")
     if not solved.gap_met(options) and is_small(site) and not budget.spent:

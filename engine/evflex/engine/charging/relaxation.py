@@ -25,6 +25,8 @@ _INTERIOR_POINT_COLUMNS = 8_000
 _SAMPLE_FROM, _SAMPLE_EVERY = 200, 6
 # Its working basis holds at most this many limits, and it gives up after this many pivots a session.
 _MOST_TIGHT, _PIVOTS_EACH = 500, 60
+# Another vertex: prices are moved by this share of the highest one, the start's limit prices by that share of their own.
+_NUDGE, _GUESS_SPREAD = 1e-6, 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,25 @@ def relax_sessions(site: Site) -> Relaxation | None:
     )
 
 
+def another_vertex(site: Site, relaxation: Relaxation, seed: int) -> FloatArray | None:
+    """Another optimum of the relaxation, up to rounding, (n, T); None where the simplex of sessions does not apply.
+
+    Steps of equal price and sessions of equal need make many vertices optimal. Prices differ by less than the tie
+    tolerance here, so that another one is met.
+    """
+    if relaxation.model is not None:
+        return None
+    random = np.random.default_rng(seed)
+    penalty = PENALTY * max(float(np.abs(site.import_rate).max(initial=0.0)), 1e-3)
+    shared = _shared_problem(site, penalty)
+    nudge = _NUDGE * float(np.abs(shared.price).max(initial=0.0)) * random.random(shared.price.shape)
+    price = relaxation.limit_price + relaxation.agreement_price
+    guess = -np.maximum(price, 0.0) * (1.0 + _GUESS_SPREAD * random.standard_normal(price.shape))
+    power, dual = np.zeros(site.presence.shape), np.zeros(price.shape)
+    pivots = _solve(shared._replace(price=shared.price + nudge), guess, power, dual)
+    return power if pivots >= 0 else None
+
+
 def _is_shared_problem(site: Site) -> bool:
     """Whether sessions only charge, share only upper limits, and pay the import price for every kWh."""
     sessions, options, limits = site.problem.sessions, site.options, site.limits
@@ -214,8 +235,13 @@ def _solve_from_sample(shared: SharedProblem, power: FloatArray, dual: FloatArra
             session_start=np.concatenate([[0], np.cumsum(width[some])]),
         )  # fmt: skip
         _solve_from_sample(sample, np.zeros(sample.high.shape), dual)
+    return _solve(shared, dual.copy(), power, dual)
+
+
+def _solve(shared: SharedProblem, guess: FloatArray, power: FloatArray, dual: FloatArray) -> int:
+    """Pivots of the simplex of sessions, -1 where it gave up."""
     capacity = min(_MOST_TIGHT, int(np.isfinite(shared.upper).sum()))
-    return int(solve_shared(shared, dual.copy(), power, dual, capacity, _PIVOTS_EACH * (n + 100)))
+    return int(solve_shared(shared, guess, power, dual, capacity, _PIVOTS_EACH * (len(shared.wanted) + 100)))
 
 
 def net_power_kw(site: Site, model: SiteProgram, x: FloatArray) -> FloatArray:

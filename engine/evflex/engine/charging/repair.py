@@ -77,43 +77,52 @@ class Repairable(NamedTuple):
     overload_price: float
 
 
-def repair(site: Site, relaxation: Relaxation) -> FloatArray:
-    """Plan for the controlled steps in which every session that only charges keeps its minimum, (n, T)."""
-    power = relaxation.power_kw.copy()
-    movable = site.max_discharge_kw <= 0.0
-    if not (movable & (site.min_charge_kw > 0.0)).any():
-        return power
+def repair(site: Site, relaxation: Relaxation, power_kw: FloatArray | None = None) -> FloatArray:
+    """Plan for the controlled steps in which every session that only charges keeps its minimum, (n, T).
+
+    Args:
+        site: The site.
+        relaxation: Prices.
+        power_kw: Point to repair; the relaxation's own where there is none.
+    """
+    power = np.array(relaxation.power_kw if power_kw is None else power_kw)
+    if has_minimums(site):
+        repair_minimums(_repairable(site, relaxation), power, group_power_kw(site, power))
+    return power
+
+
+def has_minimums(site: Site) -> bool:
+    """Whether any session that only charges has a minimum power."""
+    return bool(((site.max_discharge_kw <= 0.0) & (site.min_charge_kw > 0.0)).any())
+
+
+def _repairable(site: Site, relaxation: Relaxation) -> Repairable:
     sessions, limits, steps = site.problem.sessions, site.limits, site.step_count
     kwh_per_kw = sessions.charge_efficiency * site.step_h
     given = site.given_kw.sum(axis=1)
-    wanted = site.need_kwh / kwh_per_kw - given
-    counted = np.arange(steps)[None, :] < site.minimum_steps[:, None]
-    early_wanted = np.where(site.minimum_kwh > 0.0, site.minimum_kwh / kwh_per_kw, 0.0) - (site.given_kw * counted).sum(
-        axis=1
-    )
+    early = site.minimum_kwh > 0.0
+    early_wanted = np.zeros(site.session_count)
+    if early.any():
+        counted = np.arange(steps)[None, :] < site.minimum_steps[:, None]
+        early_wanted = np.where(early, site.minimum_kwh / kwh_per_kw - (site.given_kw * counted).sum(axis=1), 0.0)
     present = site.presence > 0.0
-    first = np.where(present.any(axis=1), present.argmax(axis=1), 0)
-    last = np.where(present.any(axis=1), steps - present[:, ::-1].argmax(axis=1), 0)
-    highest = max(
-        float(np.abs(relaxation.price).max(initial=0.0)),
-        float(np.abs(relaxation.free_price).max(initial=0.0)),
-        1e-3,
-    )
+    some = present.any(axis=1)
+    highest = max(float(np.abs(price).max(initial=1e-3)) for price in (relaxation.price, relaxation.free_price))
     unpriced_kwh = 1e3 * highest / site.step_h
     short_price = np.where(np.isnan(site.shortfall_price_per_kwh), unpriced_kwh, site.shortfall_price_per_kwh)
-    readable = Repairable(
+    return Repairable(
         price=relaxation.price,
         free_price=relaxation.free_price,
-        movable=movable,
+        movable=site.max_discharge_kw <= 0.0,
         low=site.presence * site.min_charge_kw[:, None],
         high=site.presence * site.max_charge_kw[:, None],
-        first=first,
-        last=last,
-        wanted=wanted,
+        first=np.where(some, present.argmax(axis=1), 0),
+        last=np.where(some, steps - present[:, ::-1].argmax(axis=1), 0),
+        wanted=site.need_kwh / kwh_per_kw - given,
         most=site.ceiling_kwh / kwh_per_kw - given,
         short_price=short_price * kwh_per_kw,
         value=site.value_per_kwh * kwh_per_kw,
-        early_steps=np.where(site.minimum_kwh > 0.0, site.minimum_steps, 0),
+        early_steps=np.where(early, site.minimum_steps, 0),
         early_wanted=early_wanted,
         presence=site.presence,
         upper=np.minimum(limits.upper_kw, _agreed(site, relaxation)),
@@ -122,12 +131,12 @@ def repair(site: Site, relaxation: Relaxation) -> FloatArray:
         weight=limits.weight,
         overload_price=1e3 * highest,
     )
-    repair_minimums(readable, power, group_power_kw(site, power))
-    return power
 
 
 def _agreed(site: Site, relaxation: Relaxation) -> FloatArray:
     """Agreements, raised to where the relaxation gave them up for minimum energy, (groups, T)."""
+    if not site.minimum_kwh.any():
+        return site.limits.agreement_kw
     return np.maximum(site.limits.agreement_kw, group_power_kw(site, relaxation.power_kw))
 
 
