@@ -85,6 +85,15 @@ def test_a_cycle_away_from_the_root_is_reported_once() -> None:
     assert fields_of(nodes({"grid": "", "a": "c", "b": "a", "c": "b"})) == ["nodes[1].parent_node_id"]
 
 
+def test_children_may_stand_before_their_parents() -> None:
+    assert fields_of(nodes({"a": "grid", "grid": "", "b": "a"})) == []
+
+
+def test_columns_of_different_lengths_are_named() -> None:
+    assert fields_of(dataclasses.replace(PAIR, max_current_a=np.zeros(3))) == ["nodes.max_current_a"]
+    assert fields_of(dataclasses.replace(PAIR, fixed_load_kw=(NONE,))) == ["nodes.fixed_load_kw"]
+
+
 def test_limits_spread_over_steps() -> None:
     limits = (NONE, np.array([4.0]), np.array([1.0, 2.0, 3.0]))
     tree = build_tree(nodes({"grid": "", "a": "grid", "b": "a"}, max_import_kw=limits), STEPS)

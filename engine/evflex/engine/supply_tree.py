@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evflex.engine.validation import Rules
+from evflex.engine.validation import Rules, all_in_range
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -80,12 +82,29 @@ class SupplyNodes:
             (row(fixed_load_kw),), np.array([PhaseConnection.L1_L2_L3], dtype=np.int64),
         )  # fmt: skip
 
-    def validate(self, rules: Rules, step_count: int, path: str = "nodes") -> bool:
-        """Report every broken rule; True when :func:`build_tree` can be called."""
+    def validate(self, rules: Rules, step_count: int | None, path: str = "nodes") -> bool:
+        """Report every broken rule; True when :func:`build_tree` can be called.
+
+        Args:
+            rules: Collects what is broken.
+            step_count: Steps of the grid; None where it is not known, and lengths are then not looked at.
+            path: Path of the nodes in the request.
+        """
+        if self._is_sound(step_count):
+            return True
         before = len(rules.violations)
+        count = len(self.node_ids)
+        if not count:
+            rules.check(False, path, "must hold at least the root")
+            return False
+        for column in self.__slots__:
+            length = len(getattr(self, column))
+            rules.check(length == count, f"{path}.{column}", f"must have one entry a node ({count}), has {length}")
+        if len(rules.violations) > before:
+            return False
         self._validate_structure(rules, path)
-        lengths = (0, 1, step_count)
-        for i in range(len(self.node_ids)):
+        lengths = None if step_count is None else (0, 1, step_count)
+        for i in range(count):
             rules.array(f"{path}[{i}].max_import_kw", self.max_import_kw[i], lengths, minimum=0.0)
             rules.array(f"{path}[{i}].max_export_kw", self.max_export_kw[i], lengths, minimum=0.0)
             rules.array(f"{path}[{i}].agreement_import_kw", self.agreement_import_kw[i], lengths, minimum=0.0)
@@ -97,10 +116,30 @@ class SupplyNodes:
         rules.rows(path, "fixed_load_phases", phases_bad, "must be a known PhaseConnection", self.fixed_load_phases)
         return len(rules.violations) == before
 
+    def _is_sound(self, step_count: int | None) -> bool:
+        """Quick look that passes what is sound in the usual form: parents before their children."""
+        if step_count is None:
+            return False
+        count = len(self.node_ids)
+        if set(map(len, map(self.__getattribute__, self.__slots__))) != {count}:
+            return False
+        earlier: set[str] = set()
+        for node_id, parent in zip(self.node_ids, self.parent_node_ids, strict=True):
+            if not node_id or node_id in earlier or (parent not in earlier if earlier else parent):
+                return False
+            earlier.add(node_id)
+        limits = (*self.max_import_kw, *self.max_export_kw, *self.agreement_import_kw)
+        if not {0, 1, step_count}.issuperset(map(len, (*limits, *self.fixed_load_kw))):
+            return False
+        numbers = zip(
+            self.max_current_a.tolist(), self.nominal_voltage_v.tolist(), self.fixed_load_phases.tolist(), strict=True
+        )
+        for current_a, voltage_v, phases in numbers:
+            if not (current_a >= 0.0 and 0.0 < voltage_v < inf and 0 <= phases < len(ACTIVE)):
+                return False
+        return count > 0 and all_in_range(_joined(limits), 0.0) and all_in_range(_joined(self.fixed_load_kw), -inf)
+
     def _validate_structure(self, rules: Rules, path: str) -> None:
-        if not self.node_ids:
-            rules.check(False, path, "must hold at least the root")
-            return
         index: dict[str, int] = {}
         for i, node_id in enumerate(self.node_ids):
             rules.check(bool(node_id), f"{path}[{i}].node_id", "must not be empty")
@@ -137,6 +176,12 @@ class SupplyNodes:
                 j = index.get(self.parent_node_ids[j]) if self.parent_node_ids[j] else None
             for k in walk:
                 settled[k] = True
+
+
+def _joined(rows: Sequence[FloatArray]) -> FloatArray:
+    """The rows that are not empty, one after the other."""
+    filled = [row for row in rows if len(row)]
+    return filled[0] if len(filled) == 1 else np.concatenate(rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 MAX_REPORTED = 100
@@ -62,24 +63,35 @@ class Rules:
     ) -> None:
         """Report ``table[i].column`` for each row i where ``bad``; the rule is followed by the row's value."""
         if bad.any():
-            for i in np.flatnonzero(bad):
+            for i in np.flatnonzero(bad).tolist():
                 self.violations.append(Violation(f"{table}[{i}].{column}", f"{rule}, is {values[i]}"))
 
+    def length(self, path: str, length: int, allowed: tuple[int, ...] | None) -> bool:
+        """Report a length that is not allowed; None allows any. True when all is well."""
+        if allowed is None or length in allowed:
+            return True
+        names = " or ".join(str(n) for n in sorted(set(allowed)))
+        self.violations.append(Violation(path, f"must have length {names}, has {length}"))
+        return False
+
     def array(
-        self, path: str, values: NDArray[np.float64], lengths: tuple[int, ...], *, minimum: float = -np.inf
+        self,
+        path: str,
+        values: NDArray[np.float64],
+        lengths: tuple[int, ...] | None,
+        *,
+        minimum: float = -np.inf,
     ) -> bool:
-        """Report a wrong length, and each entry that is not finite or lies below ``minimum``. True when all is well."""
-        if values.shape[0] not in lengths:
-            allowed = " or ".join(str(n) for n in sorted(set(lengths)))
-            self.violations.append(Violation(path, f"must have length {allowed}, has {values.shape[0]}"))
+        """Report a wrong length, and each entry that is not finite or lies below ``minimum``. True when all is well.
+
+        No lengths means that any is allowed.
+        """
+        if not self.length(path, values.shape[0], lengths):
             return False
-        bad = ~np.isfinite(values)
-        if minimum > -np.inf:
-            bad |= values < minimum
-        if not bad.any():
+        if all_in_range(values, minimum):
             return True
         rule = "must be finite" if minimum == -np.inf else f"must be finite and >= {minimum:g}"
-        for k in np.flatnonzero(bad):
+        for k in np.flatnonzero(~(np.isfinite(values) & (values >= minimum))):
             self.violations.append(Violation(f"{path}[{k}]", f"{rule}, is {values[k]}"))
         return False
 
@@ -87,3 +99,17 @@ class Rules:
         """Raise :class:`InvalidProblemError` when anything was reported."""
         if self.violations:
             raise InvalidProblemError(self.violations)
+
+
+def all_in_range(values: NDArray[np.float64], minimum: float) -> bool:
+    """Whether each value is finite and >= ``minimum``."""
+    # an empty array may be of any kind, and each kind would be compiled for
+    return values.shape[0] == 0 or bool(_all_in_range(values, minimum))
+
+
+@njit(cache=True, nogil=True)
+def _all_in_range(values: NDArray[np.float64], minimum: float) -> bool:
+    sound = True
+    for value in values:
+        sound &= minimum <= value < np.inf and value > -np.inf
+    return sound

@@ -182,6 +182,45 @@ def test_a_shortfall_price_below_an_energy_value_is_refused() -> None:
     assert fields_of(problem, ScheduleOptions()) == []
 
 
+@pytest.mark.parametrize(
+    ("own_price", "price", "value", "terminal", "fields"),
+    [
+        (NAN, 0.5, 0.3, 0.2, []),
+        (NAN, 0.5, 0.3, 0.25, ["sessions[1].energy_value_per_kwh"]),
+        (NAN, 0.5, 0.0, 0.6, ["options.terminal_value_per_kwh"]),
+        (0.4, 9.0, 0.3, 0.2, ["sessions[1].energy_value_per_kwh"]),
+        (0.4, None, 0.3, 0.2, ["sessions[1].energy_value_per_kwh"]),
+        (0.4, None, 0.0, 0.5, ["options.terminal_value_per_kwh"]),
+        (NAN, None, 0.3, 9.0, []),
+    ],
+)
+def test_surplus_beyond_the_grid_is_never_worth_more_than_need(
+    own_price: float, price: float | None, value: float, terminal: float, fields: list[str]
+) -> None:
+    options = ScheduleOptions(shortfall_price_per_kwh=price, terminal_value_per_kwh=terminal)
+    leaves = {"shortfall_price_per_kwh": own_price, "energy_value_per_kwh": value}
+    assert fields_of(with_sessions(**leaves), options) == []
+    stays = {**leaves, "departure_unix_s": PROBLEM.grid.end_unix_s + 1.0}
+    assert fields_of(with_sessions(**stays), options) == fields
+
+
+def test_a_minimum_is_not_held_against_a_maximum_that_is_at_fault() -> None:
+    assert fields_of(with_sessions(max_charge_kw=-1.0, min_charge_kw=1.4)) == ["sessions[1].max_charge_kw"]
+    assert fields_of(with_sessions(energy_headroom_kwh=NAN)) == ["sessions[1].energy_headroom_kwh"]
+
+
+def test_nodes_and_tariff_are_checked_beside_a_bad_grid_all_but_lengths() -> None:
+    problem = dataclasses.replace(
+        PROBLEM,
+        grid=TimeGrid(0.0, 3600.0, 0),
+        nodes=dataclasses.replace(PROBLEM.nodes, max_import_kw=(np.array([1.0, -1.0]),)),
+        tariff=Tariff(np.array([0.1, NAN])),
+    )
+    assert fields_of(problem, ScheduleOptions(control_enabled=np.array([True]))) == [
+        "time_grid.step_count", "nodes[0].max_import_kw[1]", "tariff.import_price_per_kwh[1]",
+    ]  # fmt: skip
+
+
 def test_a_bad_grid_is_reported_once_and_not_followed_by_guesses() -> None:
     assert fields_of(dataclasses.replace(PROBLEM, grid=TimeGrid(NAN, 3600.0, 3))) == ["time_grid.start_time"]
 

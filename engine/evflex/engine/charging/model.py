@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import IntEnum
+from math import inf
+from operator import attrgetter
 
 import numpy as np
 
-from evflex.engine.supply_tree import ACTIVE, BoolArray, FloatArray, IntArray, PhaseConnection, SupplyNodes
+from evflex.engine.charging.session_rules import validate_sessions
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray, PhaseConnection, SupplyNodes
 from evflex.engine.timegrid import TimeGrid
 from evflex.engine.validation import Rules
 
-# Charger powers are rounded by their makers: a minimum may exceed its maximum by this much before it is a fault.
-_POWER_TOLERANCE_KW = 1e-9
+# Prices are rounded decimals: their sum may exceed another by this much before it is a fault.
+_PRICE_TOLERANCE = 1e-12
+# Options that are finite and >= 0, with their names on the wire.
+_OPTION_QUANTITIES = {
+    "relative_gap": "relative_gap",
+    "absolute_gap": "absolute_gap",
+    "start_cost": "start_cost",
+    "min_run_s": "min_run_duration",
+    "departure_margin_s": "departure_margin_duration",
+    "terminal_value_per_kwh": "terminal_value_per_kwh",
+    "change_cost_per_kwh": "change_cost_per_kwh",
+    "current_quantum_a": "current_quantum_a",
+}
+_option_quantities = attrgetter(*_OPTION_QUANTITIES)
 
 
 class ScheduleObjective(IntEnum):
@@ -157,106 +172,7 @@ class Sessions:
 
     def validate(self, rules: Rules, known_node_ids: tuple[str, ...], path: str = "sessions") -> None:
         """Report every broken rule."""
-        n = len(self.session_ids)
-        for column in fields(self):
-            length = len(getattr(self, column.name))
-            rules.check(length == n, f"{path}.{column.name}", f"must have one entry a session ({n}), has {length}")
-        if rules.violations and any(v.field.startswith(f"{path}.") for v in rules.violations):
-            return
-        if n == 0:
-            return
-        self._validate_ids(rules, known_node_ids, path)
-        finite = np.isfinite
-        self._numbers(rules, path, "arrival_time", self.arrival_unix_s, finite(self.arrival_unix_s), "must be set")
-        self._numbers(
-            rules, path, "departure_time", self.departure_unix_s, finite(self.departure_unix_s), "must be set"
-        )
-        late = ~(self.departure_unix_s < self.arrival_unix_s)
-        self._numbers(rules, path, "departure_time", self.departure_unix_s, late, "must not lie before arrival_time")
-        self._numbers(
-            rules,
-            path,
-            "minimum_energy_time",
-            self.minimum_energy_unix_s,
-            ~np.isnan(self.minimum_energy_unix_s),
-            "must be a time",
-        )
-        for name in (
-            "energy_needed_kwh", "minimum_energy_kwh", "energy_headroom_kwh", "energy_available_kwh", "max_charge_kw",
-            "min_charge_kw", "max_discharge_kw", "min_discharge_kw", "discharge_cost_per_kwh", "energy_value_per_kwh",
-            "delivered_kwh", "run_duration_s",
-        ):  # fmt: skip
-            values = getattr(self, name)
-            public = {"delivered_kwh": "state.delivered_kwh", "run_duration_s": "state.run_duration"}.get(name, name)
-            self._numbers(rules, path, public, values, finite(values) & (values >= 0.0), "must be finite and >= 0")
-        for name in ("charge_efficiency", "discharge_efficiency"):
-            values = getattr(self, name)
-            self._numbers(rules, path, name, values, (values > 0.0) & (values <= 1.0), "must lie in (0, 1]")
-        for name in ("shortfall_weight", "max_ramp_kw_per_step"):
-            values = getattr(self, name)
-            positive = (values > 0.0) & (finite(values) | (name == "max_ramp_kw_per_step"))
-            self._numbers(rules, path, name, values, positive, "must be > 0")
-        self._numbers(rules, path, "max_cycles", self.max_cycles, self.max_cycles >= 0.0, "must be >= 0")
-        price = self.shortfall_price_per_kwh
-        self._numbers(
-            rules,
-            path,
-            "shortfall_price_per_kwh",
-            price,
-            np.isnan(price) | ((price >= 0.0) & finite(price)),
-            "must be finite and >= 0",
-        )
-        self._numbers(
-            rules,
-            path,
-            "shortfall_price_per_kwh",
-            price,
-            ~(price < self.energy_value_per_kwh),
-            "must be >= energy_value_per_kwh",
-        )
-        known = (self.phases >= 0) & (self.phases < len(ACTIVE))
-        self._numbers(rules, path, "phases", self.phases, known, "must be a known PhaseConnection")
-        self._numbers(
-            rules, path, "energy_headroom_kwh", self.energy_headroom_kwh,
-            ~(self.energy_headroom_kwh < self.energy_needed_kwh), "must be >= energy_needed_kwh",
-        )  # fmt: skip
-        self._numbers(
-            rules, path, "minimum_energy_kwh", self.minimum_energy_kwh,
-            ~(self.minimum_energy_kwh > self.energy_headroom_kwh), "must be <= energy_headroom_kwh",
-        )  # fmt: skip
-        for smallest, largest in (
-            ("min_charge_kw", "max_charge_kw"),
-            ("min_discharge_kw", "max_discharge_kw"),
-        ):
-            values = getattr(self, smallest)
-            within = ~(values > getattr(self, largest) + _POWER_TOLERANCE_KW)
-            self._numbers(rules, path, smallest, values, within, f"must be <= {largest}")
-
-    def _validate_ids(self, rules: Rules, known_node_ids: tuple[str, ...], path: str) -> None:
-        first: dict[str, int] = {}
-        known = {"", *known_node_ids}
-        if len(set(self.session_ids)) < len(self.session_ids) or "" in self.session_ids:
-            for i, session_id in enumerate(self.session_ids):
-                rules.check(bool(session_id), f"{path}[{i}].session_id", "must not be empty")
-                earlier = first.setdefault(session_id, i)
-                if session_id and earlier != i:
-                    rules.check(
-                        False,
-                        f"{path}[{i}].session_id",
-                        f"must be unique, repeats {path}[{earlier}]: {session_id!r}",
-                    )
-        if not known.issuperset(self.node_ids):
-            for i, node_id in enumerate(self.node_ids):
-                rules.check(
-                    node_id in known,
-                    f"{path}[{i}].node_id",
-                    f"must name a node of the request, is {node_id!r}",
-                )
-
-    @staticmethod
-    def _numbers(rules: Rules, path: str, name: str, values: FloatArray | IntArray, ok: BoolArray, rule: str) -> None:
-        if not ok.all():
-            rules.rows(path, name, ~ok, rule, values)
+        validate_sessions(self, rules, known_node_ids, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,27 +202,24 @@ class Tariff:
     emission_price_per_kg: float = 0.0
 
     def validate(self, rules: Rules, grid: TimeGrid, path: str = "tariff") -> None:
-        """Report every broken rule."""
-        steps = grid.step_count
+        """Report every broken rule; lengths only where the grid's step count keeps its own."""
         code = self.currency_code
         rules.check(
             len(code) == 3 and code.isascii() and code.isalpha() and code.isupper(),
             f"{path}.currency_code",
             f"must be an ISO 4217 code of three capital letters, is {code!r}",
         )
-        rules.array(f"{path}.import_price_per_kwh", self.import_price_per_kwh, (steps,))
-        rules.array(f"{path}.export_price_per_kwh", self.export_price_per_kwh, (0, steps))
-        rules.array(f"{path}.emission_intensity_g_per_kwh", self.emission_intensity_g_per_kwh, (0, steps), minimum=0.0)
-        window = len(self.peak_window)
-        rules.check(window in (0, steps), f"{path}.peak_window", f"must have length 0 or {steps}, has {window}")
+        steps = grid.known_step_count
+        all_steps, none_or_all = (None, None) if steps is None else ((steps,), (0, steps))
+        rules.array(f"{path}.import_price_per_kwh", self.import_price_per_kwh, all_steps)
+        rules.array(f"{path}.export_price_per_kwh", self.export_price_per_kwh, none_or_all)
+        rules.array(f"{path}.emission_intensity_g_per_kwh", self.emission_intensity_g_per_kwh, none_or_all, minimum=0.0)
+        rules.length(f"{path}.peak_window", len(self.peak_window), none_or_all)
         for name in ("peak_price_per_kw", "observed_peak_kw", "emission_price_per_kg"):
             value = getattr(self, name)
-            rules.check(
-                bool(np.isfinite(value) and value >= 0.0),
-                f"{path}.{name}",
-                f"must be finite and >= 0, is {value}",
-            )
-        if self.peak_averaging_s and grid.step_s > 0.0:
+            if not 0.0 <= value < inf:
+                rules.check(False, f"{path}.{name}", f"must be finite and >= 0, is {value}")
+        if self.peak_averaging_s and 0.0 < grid.step_s < inf:
             ratio = self.peak_averaging_s / grid.step_s
             whole = np.isfinite(ratio) and ratio >= 1.0 and abs(ratio - round(ratio)) < 1e-9
             rules.check(
@@ -334,9 +247,9 @@ class ScheduleProblem:
 
     def validate(self, rules: Rules) -> None:
         """Report every broken rule."""
-        if self.grid.validate(rules):
-            self.nodes.validate(rules, self.grid.step_count)
-            self.tariff.validate(rules, self.grid)
+        self.grid.validate(rules)
+        self.nodes.validate(rules, self.grid.known_step_count)
+        self.tariff.validate(rules, self.grid)
         self.sessions.validate(rules, self.nodes.node_ids)
 
 
@@ -381,25 +294,12 @@ class ScheduleOptions:
 
     def validate(self, rules: Rules, problem: ScheduleProblem, path: str = "options") -> None:
         """Report every broken rule."""
-        steps = problem.grid.step_count
-        for name, public in (
-            ("relative_gap", "relative_gap"), ("absolute_gap", "absolute_gap"), ("start_cost", "start_cost"),
-            ("min_run_s", "min_run_duration"), ("departure_margin_s", "departure_margin_duration"),
-            ("terminal_value_per_kwh", "terminal_value_per_kwh"), ("change_cost_per_kwh", "change_cost_per_kwh"),
-            ("current_quantum_a", "current_quantum_a"),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            rules.check(
-                bool(np.isfinite(value) and value >= 0.0),
-                f"{path}.{public}",
-                f"must be finite and >= 0, is {value}",
-            )
+        for value, public in zip(_option_quantities(self), _OPTION_QUANTITIES.values(), strict=True):
+            if not 0.0 <= value < inf:
+                rules.check(False, f"{path}.{public}", f"must be finite and >= 0, is {value}")
         limit = self.time_limit_s
-        rules.check(
-            bool(np.isfinite(limit) and limit > 0.0),
-            f"{path}.time_limit_duration",
-            f"must be > 0 s, is {limit} s",
-        )
+        if not 0.0 < limit < inf:
+            rules.check(False, f"{path}.time_limit_duration", f"must be > 0 s, is {limit} s")
         rules.check(
             self.objective in (1, 2),
             f"{path}.objective",
@@ -412,29 +312,50 @@ class ScheduleOptions:
         )
         starts = self.max_starts_per_session
         rules.check(starts is None or starts >= 1, f"{path}.max_starts_per_session", f"must be >= 1, is {starts}")
-        control = len(self.control_enabled)
-        rules.check(control in (0, steps), f"{path}.control_enabled", f"must have length 0 or {steps}, has {control}")
-        self._validate_shortfall_price(rules, problem, path)
-        shape = self.previous_power_kw.shape
-        rules.check(
-            shape in ((0, 0), (len(problem.sessions), steps)) and not np.isinf(self.previous_power_kw).any(),
-            f"{path}.previous_schedule_id",
-            "must name a schedule whose rows can be laid onto the grid",
+        steps = problem.grid.known_step_count
+        rules.length(f"{path}.control_enabled", len(self.control_enabled), None if steps is None else (0, steps))
+        if self._shortfall_price_is_sound(rules, path):
+            self._validate_worth(rules, problem, path)
+        previous = self.previous_power_kw
+        fits = previous.shape == (0, 0) or (
+            previous.shape == (len(problem.sessions), steps) and not np.isinf(previous).any()
         )
+        rules.check(fits, f"{path}.previous_schedule_id", "must name a schedule whose rows can be laid onto the grid")
 
-    def _validate_shortfall_price(self, rules: Rules, problem: ScheduleProblem, path: str) -> None:
+    def _shortfall_price_is_sound(self, rules: Rules, path: str) -> bool:
         price = self.shortfall_price_per_kwh
-        if price is None:
+        sound = price is None or 0.0 <= price < inf
+        rules.check(sound, f"{path}.shortfall_price_per_kwh", f"must be finite and >= 0, is {price}")
+        return sound
+
+    def _validate_worth(self, rules: Rules, problem: ScheduleProblem, path: str) -> None:
+        """Surplus is never worth more than need: neither its own value nor what it is worth beyond the grid."""
+        sessions, price, terminal = problem.sessions, self.shortfall_price_per_kwh, self.terminal_value_per_kwh
+        if price is None and not terminal:  # a session's own price and value are the session's affair
             return
-        name = f"{path}.shortfall_price_per_kwh"
-        if not (np.isfinite(price) and price >= 0.0):
-            rules.check(False, name, f"must be finite and >= 0, is {price}")
+        value, own_price = sessions.energy_value_per_kwh, sessions.shortfall_price_per_kwh
+        departure = sessions.departure_unix_s
+        if not len(value) == len(own_price) == len(departure) or not len(value):
             return
-        values = problem.sessions.energy_value_per_kwh
-        inherits = np.isnan(problem.sessions.shortfall_price_per_kwh)
-        highest = float(values[inherits].max(initial=0.0)) if len(values) == len(inherits) else 0.0
-        rules.check(
-            not price < highest,
-            name,
-            f"must be >= every energy_value_per_kwh (up to {highest:g}), is {price:g}",
-        )
+        inherits = np.isnan(own_price)
+        if price is not None:
+            highest = float(value[inherits].max(initial=0.0))
+            rules.check(
+                not price < highest,
+                f"{path}.shortfall_price_per_kwh",
+                f"must be >= every energy_value_per_kwh (up to {highest:g}), is {price:g}",
+            )
+        if not 0.0 < terminal < inf:
+            return
+        applies = np.where(inherits, inf if price is None else price, own_price)
+        beyond = departure > problem.grid.end_unix_s
+        alone = beyond & (terminal > applies)
+        if alone.any():
+            rules.check(
+                False,
+                f"{path}.terminal_value_per_kwh",
+                f"must be <= every shortfall price that applies (down to {applies[alone].min():g}), is {terminal:g}",
+            )
+        together = beyond & ~alone & (value <= applies) & (value + terminal > applies + _PRICE_TOLERANCE)
+        rule = "with options.terminal_value_per_kwh must be <= the shortfall price that applies"
+        rules.rows("sessions", "energy_value_per_kwh", together, rule, value)
