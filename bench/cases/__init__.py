@@ -1,0 +1,3 @@
+"""The cases; importing this package fills the registry, in the order of the report."""
+
+from bench.cases import one_site, switching, scale, many_sites, rpc, real_days, ranking, phases  # noqa: F401, I001 the order
