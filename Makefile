@@ -14,7 +14,7 @@ BUILD_INPUTS := pyproject.toml hatch_build.py
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test lint bench soak proto clean
+.PHONY: setup demo test lint bench soak proto api clean
 .DELETE_ON_ERROR:
 
 setup: $(DEV) $(GENERATED)
@@ -42,6 +42,9 @@ bench: setup
 proto: $(DEV)
 	$(BIN)/python hatch_build.py
 	@touch $(GENERATED)
+
+api: proto
+	$(BIN)/python docs/generate_api.py
 
 clean:
 	rm -rf $(VENV) proto/gen dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -111,9 +111,20 @@ def retry_after(seconds: float) -> Message:
     return error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(nanos=int(seconds * 1e9)))
 
 
-def summary(site: pb.OptimizeScheduleRequest, chunk_count: int = 0) -> pb.OptimizeSchedulesResponse:
+def sites_of(requests: Iterator[pb.OptimizeSchedulesRequest]) -> Iterator[pb.OptimizeScheduleRequest]:
+    """Sites of a stream as they come, whatever message they come in."""
+    for request in requests:
+        yield from request.site_requests
+
+
+def together(*answers: pb.SiteAnswer) -> pb.OptimizeSchedulesResponse:
+    """A message of these answers."""
+    return pb.OptimizeSchedulesResponse(answers=answers)
+
+
+def summary(site: pb.OptimizeScheduleRequest, chunk_count: int = 0) -> pb.SiteAnswer:
     """First part of the answer for a site; whole when there are no chunks."""
-    answer = pb.OptimizeSchedulesResponse(site_id=site.site_id, request_id=site.request_id)
+    answer = pb.SiteAnswer(site_id=site.site_id, request_id=site.request_id)
     answer.summary.chunk_count = chunk_count
     schedule = answer.summary.schedule
     schedule.site_id = site.site_id
@@ -124,9 +135,9 @@ def summary(site: pb.OptimizeScheduleRequest, chunk_count: int = 0) -> pb.Optimi
     return answer
 
 
-def chunk(site: pb.OptimizeScheduleRequest, index: int) -> pb.OptimizeSchedulesResponse:
+def chunk(site: pb.OptimizeScheduleRequest, index: int) -> pb.SiteAnswer:
     """The row of the ``index``-th session, its power equal to the index."""
-    answer = pb.OptimizeSchedulesResponse(site_id=site.site_id, request_id=site.request_id)
+    answer = pb.SiteAnswer(site_id=site.site_id, request_id=site.request_id)
     answer.chunk.chunk_index = index
     answer.chunk.session_ids.append(site.sessions[index].session_id)
     answer.chunk.evse_ids.append(site.sessions[index].evse_id)

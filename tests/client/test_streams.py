@@ -13,7 +13,7 @@ from google.rpc import code_pb2
 
 from evflex.charging.v1 import charging_service_pb2 as pb
 from evflex.client import Schedule, ScheduleRequest, ServerError, SiteFault, UnavailableError
-from tests.client.fake_server import FakeServer, abort, chunk, failing, summary
+from tests.client.fake_server import FakeServer, abort, chunk, failing, sites_of, summary, together
 
 
 def sites(site: ScheduleRequest, *names: str) -> list[ScheduleRequest]:
@@ -21,16 +21,17 @@ def sites(site: ScheduleRequest, *names: str) -> list[ScheduleRequest]:
 
 
 def echo(requests: Any, _context: Any) -> Iterator[pb.OptimizeSchedulesResponse]:
-    for request in requests:
-        yield summary(request.site_request)
+    for site in sites_of(requests):
+        yield together(summary(site))
 
 
 def lost_after(answers: int) -> Any:
     """Answer some sites, then fail as a server that goes down."""
 
     def behaviour(requests: Any, context: Any) -> Iterator[pb.OptimizeSchedulesResponse]:
+        coming = sites_of(requests)
         for _ in range(answers):
-            yield summary(next(requests).site_request)
+            yield together(summary(next(coming)))
         abort(context, grpc.StatusCode.UNAVAILABLE, "going down")
 
     return behaviour
@@ -43,6 +44,17 @@ def test_each_site_is_answered(client: Any, server: FakeServer, site: ScheduleRe
     assert all(isinstance(answer, Schedule) for answer in answers)
 
 
+def test_a_list_goes_in_batches_and_an_iterator_site_by_site(
+    client: Any, server: FakeServer, site: ScheduleRequest
+) -> None:
+    server.on("OptimizeSchedules", echo)
+    names = [f"site-{i}" for i in range(100)]
+    assert [a.site_id for a in client.optimize_schedules(sites(site, *names))] == names
+    assert [len(m.site_requests) for m in server.asked("OptimizeSchedules")[0]] == [1, 2, 4, 8, 16, 32, 32, 5]
+    assert len(list(client.optimize_schedules(iter(sites(site, *names))))) == 100
+    assert [len(m.site_requests) for m in server.asked("OptimizeSchedules")[1]] == [1] * 100
+
+
 def test_no_sites_give_no_answers(client: Any, server: FakeServer) -> None:
     server.on("OptimizeSchedules", echo)
     assert list(client.optimize_schedules([])) == []
@@ -50,12 +62,10 @@ def test_no_sites_give_no_answers(client: Any, server: FakeServer) -> None:
 
 def test_chunks_of_several_sites_are_put_together(client: Any, server: FakeServer, site: ScheduleRequest) -> None:
     def interleaved(requests: Any, _context: Any) -> Iterator[pb.OptimizeSchedulesResponse]:
-        x, y = (request.site_request for request in requests)
-        yield summary(x, chunk_count=2)
-        yield summary(y, chunk_count=2)
+        x, y = sites_of(requests)
+        yield together(summary(x, chunk_count=2), summary(y, chunk_count=2))
         for index in (0, 1):
-            yield chunk(y, index)
-            yield chunk(x, index)
+            yield together(chunk(y, index), chunk(x, index))
 
     server.on("OptimizeSchedules", interleaved)
     answers = list(client.optimize_schedules(sites(site, "x", "y")))
@@ -66,13 +76,13 @@ def test_chunks_of_several_sites_are_put_together(client: Any, server: FakeServe
 
 def test_a_fault_is_a_value_and_leaves_the_others_alone(client: Any, server: FakeServer, site: ScheduleRequest) -> None:
     def one_bad(requests: Any, _context: Any) -> Iterator[pb.OptimizeSchedulesResponse]:
-        for request in requests:
-            answer = summary(request.site_request)
-            if request.site_request.site_id == "x":
+        for site_request in sites_of(requests):
+            answer = summary(site_request)
+            if site_request.site_id == "x":
                 answer.fault.code = code_pb2.INVALID_ARGUMENT
                 answer.fault.message = "bad site"
                 answer.fault.violations.add(field="nodes", description="must have a root")
-            yield answer
+            yield together(answer)
 
     server.on("OptimizeSchedules", one_bad)
     fault, schedule = client.optimize_schedules(sites(site, "x", "y"))
@@ -89,7 +99,7 @@ def test_a_site_that_cannot_be_written_fails_alone(client: Any, server: FakeServ
     answers = {answer.site_id: answer for answer in client.optimize_schedules([bad, good])}
     assert isinstance(answers["x"], Schedule)
     assert answers["y"].violations[0].field == "sessions.arrival_time"
-    assert [request.site_request.site_id for request in server.asked("OptimizeSchedules")[0]] == ["x"]
+    assert [sent.site_id for sent in sites_of(server.asked("OptimizeSchedules")[0])] == ["x"]
 
 
 def test_a_request_id_used_twice_is_a_fault(client: Any, server: FakeServer, site: ScheduleRequest) -> None:
@@ -106,22 +116,20 @@ def test_only_unanswered_sites_are_sent_again(client: Any, server: FakeServer, s
     server.on("OptimizeSchedules", lost_after(1), lost_after(1), echo)
     answers = list(client.optimize_schedules(sites(site, "x", "y", "z")))
     assert sorted(answer.site_id for answer in answers) == ["x", "y", "z"]
-    last = {request.site_request.site_id for request in server.asked("OptimizeSchedules")[-1]}
+    last = {sent.site_id for sent in sites_of(server.asked("OptimizeSchedules")[-1])}
     assert last == {"z"}
 
 
 def test_half_a_schedule_is_forgotten_with_its_stream(client: Any, server: FakeServer, site: ScheduleRequest) -> None:
     def half(requests: Any, context: Any) -> Iterator[pb.OptimizeSchedulesResponse]:
-        request = next(requests).site_request
-        yield summary(request, chunk_count=2)
-        yield chunk(request, 0)
+        request = next(sites_of(requests))
+        yield together(summary(request, chunk_count=2))
+        yield together(chunk(request, 0))
         abort(context, grpc.StatusCode.UNAVAILABLE, "going down")
 
     def whole(requests: Any, _context: Any) -> Iterator[pb.OptimizeSchedulesResponse]:
-        for request in requests:
-            yield summary(request.site_request, chunk_count=2)
-            yield chunk(request.site_request, 0)
-            yield chunk(request.site_request, 1)
+        for request in sites_of(requests):
+            yield together(summary(request, chunk_count=2), chunk(request, 0), chunk(request, 1))
 
     server.on("OptimizeSchedules", half, whole)
     (schedule,) = client.optimize_schedules([site])
@@ -160,7 +168,7 @@ def test_a_reader_that_stops_ends_the_call(client: Any, server: FakeServer, site
 
     def endless(requests: Any, context: Any) -> Iterator[pb.OptimizeSchedulesResponse]:
         context.add_callback(ended.set)
-        yield summary(next(requests).site_request)
+        yield together(summary(next(sites_of(requests))))
         ended.wait(20.0)
 
     server.on("OptimizeSchedules", endless)

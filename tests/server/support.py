@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +64,17 @@ def site_request(sessions: int = 2, steps: int = 8, **fields: Any) -> api.Optimi
         else:
             setattr(request, name, value)
     return request
+
+
+def one_by_one(*requests: api.OptimizeScheduleRequest) -> Iterator[api.OptimizeSchedulesRequest]:
+    """A stream of messages with a site each."""
+    return iter([api.OptimizeSchedulesRequest(site_requests=[request]) for request in requests])
+
+
+def answers_of(stream: Iterable[api.OptimizeSchedulesResponse]) -> Iterator[api.SiteAnswer]:
+    """The answers of a stream as they come, whatever message they come in."""
+    for message in stream:
+        yield from message.answers
 
 
 def stored_request(site_id: str = "site-1", **fields: Any) -> api.OptimizeScheduleRequest:

@@ -171,7 +171,7 @@ def test_bytes_that_are_no_protobuf_are_an_invalid_argument(tmp_path: Path, meth
         path = f"/{SERVICE}/{method}"
         if method == "OptimizeSchedules":
             (raw,) = list(here.channel.stream_stream(path)(iter([garbage])))
-            answer = api.OptimizeSchedulesResponse.FromString(raw)
+            (answer,) = api.OptimizeSchedulesResponse.FromString(raw).answers
             assert answer.fault.code == code_pb2.INVALID_ARGUMENT
             assert "REQUEST_UNDECODABLE" in answer.fault.message
             return

@@ -8,9 +8,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from evflex.charging.v1 import charging_service_pb2 as api
 from tests.server.support import (
     FakeEngine,
+    one_by_one,
     open_channel,
     reason_of,
     retry_delay_s,
@@ -106,8 +106,7 @@ def test_queued_solve_of_a_gone_client_is_dropped(tmp_path: Path) -> None:
 def test_stream_of_a_gone_client_stops(tmp_path: Path) -> None:
     engine = FakeEngine(hold=True)
     with running(tmp_path, engine) as here:
-        sites = iter([api.OptimizeSchedulesRequest(site_request=site_request()) for _ in range(20)])
-        call = here.stub.OptimizeSchedules(sites, timeout=60.0)
+        call = here.stub.OptimizeSchedules(one_by_one(*[site_request()] * 20), timeout=60.0)
         assert engine.started.acquire(timeout=10.0)
         assert engine.started.acquire(timeout=10.0)
         call.cancel()

@@ -63,6 +63,23 @@ def test_large_schedule_is_put_together_from_its_parts(currents: bool) -> None:
     assert whole == schedule
 
 
+def test_many_limits_come_in_chunks_of_their_own() -> None:
+    schedule = schedule_of(2, 4)
+    for step in range(30_000):
+        schedule.limit_violations.add(node_id="a panel of some name", step=step, limit=1.0, excess=2.0)
+        schedule.binding_limits.add(node_id="root", step=step, limit=1.0, shadow_price=0.1)
+    summary, *chunks = chunked(schedule)
+    assert isinstance(summary, api.ScheduleSummary)
+    assert summary.ByteSize() < 1 << 20
+    whole = summary.schedule
+    for chunk in chunks:
+        assert isinstance(chunk, api.ScheduleChunk)
+        assert chunk.ByteSize() <= 1 << 20
+        for name in ("session_ids", "evse_ids", "power_kw", "session_results", "binding_limits", "limit_violations"):
+            getattr(whole, name).extend(getattr(chunk, name))
+    assert whole == schedule
+
+
 def test_rows_are_kept_in_the_order_asked_for() -> None:
     schedule = schedule_of(4, 3, currents=True)
     keep_rows(schedule, ["session-2", "session-0"])

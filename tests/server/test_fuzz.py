@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evflex.charging.v1 import charging_service_pb2 as api
-from tests.server.support import Running, running, site_request, stored_request
+from tests.server.support import Running, answers_of, one_by_one, running, site_request, stored_request
 
 BAD_CODES = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 SERVICE = api.DESCRIPTOR.services_by_name["ChargingService"]
@@ -100,9 +100,9 @@ def test_mutated_site_is_planned_or_refused(here: Running, request: api.Optimize
 
 @given(st.lists(mutated_sites(), min_size=1, max_size=4))
 def test_mutated_sites_of_a_stream_fail_alone(here: Running, requests: list[api.OptimizeScheduleRequest]) -> None:
-    messages = [api.OptimizeSchedulesRequest(site_request=r) for r in (*requests, site_request(site_id="good"))]
-    answers = list(here.stub.OptimizeSchedules(iter(messages), timeout=30.0))
-    assert len(answers) == len(messages)
+    messages = one_by_one(*requests, site_request(site_id="good"))
+    answers = list(answers_of(here.stub.OptimizeSchedules(messages, timeout=30.0)))
+    assert len(answers) == len(requests) + 1
     assert not {a.fault.code for a in answers} & {code_pb2.INTERNAL, code_pb2.UNKNOWN}
     assert any(a.site_id == "good" and a.HasField("summary") for a in answers)
 

@@ -27,6 +27,7 @@ from evflex.charging.v1 import charging_service_pb2 as api
 from evflex.server.log import make_log
 from tests.server.support import (
     FakeEngine,
+    one_by_one,
     open_channel,
     reason_of,
     running,
@@ -108,7 +109,7 @@ def test_log_is_json_with_request_ids_and_without_personal_data(tmp_path: Path) 
         request.sessions[0].node_id = "nowhere"
         with pytest.raises(grpc.RpcError):
             here.stub.OptimizeSchedule(request)
-        list(here.stub.OptimizeSchedules(iter([api.OptimizeSchedulesRequest(site_request=site_request())])))
+        list(here.stub.OptimizeSchedules(one_by_one(site_request())))
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     calls = {line["request_id"]: line for line in lines if line["event"] == "rpc"}
     assert calls["id-1"]["code"] == "OK"
@@ -167,7 +168,7 @@ def test_drain_finishes_what_runs_and_takes_nothing_new(tmp_path: Path) -> None:
         engine.release.set()
         schedule = call.result().schedule
         assert schedule.schedule_id
-        assert next(stream).HasField("summary")
+        assert next(stream).answers[0].HasField("summary")
         with pytest.raises(grpc.RpcError) as cut:
             next(stream)
         assert cut.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -179,7 +180,7 @@ def test_drain_finishes_what_runs_and_takes_nothing_new(tmp_path: Path) -> None:
 
 
 def _one_and_silence() -> Iterator[api.OptimizeSchedulesRequest]:
-    yield api.OptimizeSchedulesRequest(site_request=site_request())
+    yield api.OptimizeSchedulesRequest(site_requests=[site_request()])
     threading.Event().wait(20.0)
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from google.rpc import code_pb2
 
 from evflex.charging.v1 import charging_service_pb2 as api
-from tests.server.support import Running, reason_of, running, stored_request
+from tests.server.support import Running, answers_of, one_by_one, reason_of, running, stored_request
 
 
 def fill(here: Running, sessions: int) -> tuple[list[str], grpc.RpcError]:
@@ -63,8 +63,8 @@ def test_full_store_refuses_and_keeps_what_it_has(tmp_path: Path) -> None:
         assert made
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert reason_of(error) == "STORAGE_FULL"
-        sites = [api.OptimizeSchedulesRequest(site_request=stored_request(sessions=50, steps=96)) for _ in range(3)]
-        answers = list(here.stub.OptimizeSchedules(iter(sites)))
+        sites = one_by_one(*[stored_request(sessions=50, steps=96) for _ in range(3)])
+        answers = list(answers_of(here.stub.OptimizeSchedules(sites)))
         assert {a.fault.code for a in answers} == {code_pb2.RESOURCE_EXHAUSTED}
         assert_whole(here, made, tmp_path)
         here.stub.DeleteSchedule(

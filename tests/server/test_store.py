@@ -19,7 +19,9 @@ from evflex.server.store.tables import metadata
 from tests.server.support import (
     FakeEngine,
     Running,
+    answers_of,
     info_of,
+    one_by_one,
     reason_of,
     running,
     settings_for,
@@ -211,7 +213,7 @@ def test_previous_schedule_is_laid_onto_the_new_grid(tmp_path: Path) -> None:
         request.options.change_cost_per_kwh = 0.1
         here.stub.OptimizeSchedule(request)
         assert here.engine.options[-1].previous_power_kw.shape == (2, 8)
-        (answer,) = here.stub.OptimizeSchedules(iter([api.OptimizeSchedulesRequest(site_request=request)]))
+        (answer,) = answers_of(here.stub.OptimizeSchedules(one_by_one(request)))
         assert answer.HasField("summary")
         assert here.engine.options[-1].previous_power_kw.shape == (2, 8)
         request.site_id = "another site"

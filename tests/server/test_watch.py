@@ -15,6 +15,7 @@ import pytest
 from evflex.charging.v1 import charging_service_pb2 as api
 from tests.server.support import (
     Running,
+    one_by_one,
     open_channel,
     reason_of,
     retry_delay_s,
@@ -197,7 +198,7 @@ def test_large_schedule_comes_in_chunks_and_only_the_last_can_be_resumed_from(tm
     request = stored_request("large", sessions=2000, steps=96)
     with running(tmp_path) as here, watching(here) as events:
         snapshot_of(events)
-        list(here.stub.OptimizeSchedules(iter([api.OptimizeSchedulesRequest(site_request=request)])))
+        list(here.stub.OptimizeSchedules(one_by_one(request)))
         head = next(events)
         parts = [next(events) for _ in range(head.summary.chunk_count)]
     assert head.summary.chunk_count > 1

@@ -13,7 +13,7 @@ import pytest
 from evflex.charging.v1 import charging_service_pb2 as api
 from evflex.common.v1 import termination_pb2
 from evflex.server.app import Server
-from tests.server.support import open_channel, settings_for, site_request, stored_request, stub_of, until
+from tests.server.support import answers_of, open_channel, settings_for, site_request, stored_request, stub_of, until
 
 pytestmark = pytest.mark.slow  # where kernels are compiled first
 
@@ -84,8 +84,9 @@ def test_client_that_vanishes_frees_the_pool(server: Server, stub: Any) -> None:
 
 
 def test_stream_plans_many_small_sites(stub: Any) -> None:
-    sites = [api.OptimizeSchedulesRequest(site_request=site_request(site_id=f"s{i}")) for i in range(40)]
-    answers = {a.site_id: a.summary.schedule for a in stub.OptimizeSchedules(iter(sites), timeout=60.0)}
+    batch = api.OptimizeSchedulesRequest(site_requests=[site_request(site_id=f"s{i}") for i in range(40)])
+    stream = stub.OptimizeSchedules(iter([batch]), timeout=60.0)
+    answers = {a.site_id: a.summary.schedule for a in answers_of(stream)}
     assert len(answers) == 40
     assert len({a.total_cost for a in answers.values()}) == 1
 

@@ -75,8 +75,7 @@ class AsyncEvflexClient:
                 answers = self._transport.stream(operation, sites.begin(), attempts.remaining_s())
                 async with aclosing(answers):
                     async for message in answers:
-                        answer = sites.accept(message)
-                        if answer is not None:
+                        for answer in sites.accept(message):
                             attempts.succeeded()
                             yield answer
                         for fault in sites.refused():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -14,6 +15,10 @@ from evflex.charging.v1 import schedule_pb2
 from evflex.client.errors import InvalidRequestError, Violation
 from evflex.client.request import ScheduleRequest
 from evflex.client.schedule import Schedule, SiteFault
+
+# Most sites and bytes of a message; a site that is larger goes alone.
+MOST_SITES = 32
+MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +63,8 @@ class Assembly:
         self._schedule.power_kw.extend(chunk.power_kw)
         self._schedule.current_a.extend(chunk.current_a)
         self._schedule.session_results.extend(chunk.session_results)
+        self._schedule.binding_limits.extend(chunk.binding_limits)
+        self._schedule.limit_violations.extend(chunk.limit_violations)
         self._waiting -= 1
 
     def schedule(self) -> Schedule:
@@ -73,6 +80,8 @@ class SiteStream:
     """
 
     def __init__(self, requests: Iterable[ScheduleRequest]) -> None:
+        # What is there already is sent in batches; an iterator may wait for answers, so its sites go one by one.
+        self._most_sites = MOST_SITES if isinstance(requests, Collection) else 1
         self._source = iter(requests)
         self._unanswered: dict[str, pb.OptimizeScheduleRequest] = {}
         self._assemblies: dict[str, Assembly] = {}
@@ -100,8 +109,14 @@ class SiteStream:
         while self._refused:
             yield self._refused.popleft()
 
-    def accept(self, message: pb.OptimizeSchedulesResponse) -> Schedule | SiteFault | None:
-        """Take a part of an answer; return the answer once it is whole."""
+    def accept(self, message: pb.OptimizeSchedulesResponse) -> Iterator[Schedule | SiteFault]:
+        """Take parts of answers; each answer is returned once it is whole."""
+        for part in message.answers:
+            answer = self._accept(part)
+            if answer is not None:
+                yield answer
+
+    def _accept(self, message: pb.SiteAnswer) -> Schedule | SiteFault | None:
         key = message.request_id
         if key not in self._unanswered:
             return None
@@ -122,10 +137,22 @@ class SiteStream:
     def _requests(
         self, again: Sequence[pb.OptimizeScheduleRequest], generation: int
     ) -> Iterator[pb.OptimizeSchedulesRequest]:
-        for message in again:
-            yield pb.OptimizeSchedulesRequest(site_request=message)
-        while (next_message := self._next(generation)) is not None:
-            yield pb.OptimizeSchedulesRequest(site_request=next_message)
+        """Batches that begin small, so that the server has work early."""
+        sites = itertools.chain(again, iter(lambda: self._next(generation), None))
+        most, size_bytes = 1, 0
+        batch: list[pb.OptimizeScheduleRequest] = []
+        for site in sites:
+            if batch and size_bytes + site.ByteSize() > MOST_BYTES:
+                yield pb.OptimizeSchedulesRequest(site_requests=batch)
+                batch, size_bytes = [], 0
+            batch.append(site)
+            size_bytes += site.ByteSize()
+            if len(batch) >= most:
+                yield pb.OptimizeSchedulesRequest(site_requests=batch)
+                batch, size_bytes = [], 0
+                most = min(2 * most, self._most_sites)
+        if batch:
+            yield pb.OptimizeSchedulesRequest(site_requests=batch)
 
     def _next(self, generation: int) -> pb.OptimizeScheduleRequest | None:
         with self._lock:

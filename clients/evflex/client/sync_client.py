@@ -76,7 +76,8 @@ class EvflexClient:
         """Plan many sites, or very large ones.
 
         Args:
-            requests: Sites; pulled lazily, in another thread.
+            requests: Sites; pulled lazily, in another thread. Those of a list are sent several in a message, which
+                is faster where sites are small; those of an iterator one by one, since it may wait for answers.
             timeout_s: Time for the whole stream.
 
         Yields:
@@ -94,8 +95,7 @@ class EvflexClient:
                 answers = self._transport.stream(operation, sites.begin(), attempts.remaining_s())
                 with closing(answers):
                     for message in answers:
-                        answer = sites.accept(message)
-                        if answer is not None:
+                        for answer in sites.accept(message):
                             attempts.succeeded()
                             yield answer
                         yield from sites.refused()

@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     )
     max_streams: Count = Field(default=16, description="OptimizeSchedules streams at the same time")
     stream_sites_in_flight: Count = Field(
-        default=32, description="sites of one stream that are read and not yet answered"
+        default=128, description="sites of one stream that are read and not yet answered; a large one counts as several"
     )
     max_watches: Count = Field(default=500, description="WatchSchedules streams at the same time")
 

@@ -63,8 +63,12 @@ def set_doubles(message: Message, field_number: int, values: NDArray[np.float64]
     What is merged is the field as the wire has it: key, length in bytes, and little-endian doubles.
     """
     if values.size:
-        data = np.ascontiguousarray(values, dtype="<f8").tobytes()
-        message.MergeFromString(_varint(field_number << 3 | _DELIMITED) + _varint(len(data)) + data)
+        message.MergeFromString(delimited(field_number, np.ascontiguousarray(values, dtype="<f8").tobytes()))
+
+
+def delimited(field_number: int, content: bytes) -> bytes:
+    """A field of bytes as the wire has it: a string, a message, or packed numbers."""
+    return varint(field_number << 3 | _DELIMITED) + varint(len(content)) + content
 
 
 def serialized_unary(method: str, message: Message, most_bytes: int) -> bytes:
@@ -86,7 +90,10 @@ def check_unary_size(method: str, size_bytes: int, most_bytes: int) -> None:
         raise error
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A number >= 0 as the wire has it."""
+    if value < 0x80:
+        return value.to_bytes(1, "little")
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

@@ -19,6 +19,10 @@ MEBIBYTE = 1 << 20
 # A schedule up to the first size travels whole, a larger one in chunks of about the second.
 WHOLE_BYTES = MEBIBYTE
 CHUNK_BYTES = 768 << 10
+# Rows of limits in a chunk: each has a node_id of up to 256 characters and some 40 bytes more.
+_LIMITS_PER_CHUNK = 2_400
+_SESSION_ROWS = ("session_ids", "evse_ids", "power_kw", "current_a", "session_results")
+_LIMIT_ROWS = ("binding_limits", "limit_violations")
 _MICROS = 1_000_000
 _DOUBLE_BYTES = 8
 
@@ -70,52 +74,67 @@ def timestamp(unix_us: int) -> Timestamp:
     return value
 
 
-def without_rows(schedule: schedule_pb2.Schedule) -> schedule_pb2.Schedule:
-    """A copy without rows: what stands before chunks."""
-    head = schedule_pb2.Schedule()
-    head.CopyFrom(schedule)
-    for name in ("session_ids", "evse_ids", "power_kw", "current_a", "session_results"):
-        head.ClearField(name)
-    return head
-
-
 def without_arrays(schedule: schedule_pb2.Schedule) -> schedule_pb2.Schedule:
     """A copy without rows and arrays per step: what a list shows."""
-    head = without_rows(schedule)
-    for name in ("root_power_kw", "uncontrolled_root_power_kw", "binding_limits", "limit_violations"):
-        head.ClearField(name)
-    return head
+    return _without(schedule, (*_SESSION_ROWS, *_LIMIT_ROWS, "root_power_kw", "uncontrolled_root_power_kw"))
 
 
 def fits_one_message(schedule: schedule_pb2.Schedule) -> bool:
     """Whether a schedule is streamed whole."""
-    return schedule.ByteSize() <= WHOLE_BYTES or not schedule.session_ids
+    return schedule.ByteSize() <= WHOLE_BYTES
 
 
 def chunked(
     schedule: schedule_pb2.Schedule,
 ) -> Iterator[charging_service_pb2.ScheduleSummary | charging_service_pb2.ScheduleChunk]:
     """The parts in which a schedule is streamed: whole, or its summary and then chunks of whole rows."""
-    rows = len(schedule.session_ids)
     if fits_one_message(schedule):
         yield charging_service_pb2.ScheduleSummary(schedule=schedule)
         return
+    chunks = list(_session_chunks(schedule))
+    apart: tuple[str, ...] = _SESSION_ROWS
+    if len(schedule.binding_limits) + len(schedule.limit_violations) > _LIMITS_PER_CHUNK:
+        chunks += _limit_chunks(schedule)
+        apart += _LIMIT_ROWS
+    yield charging_service_pb2.ScheduleSummary(schedule=_without(schedule, apart), chunk_count=len(chunks))
+    for index, chunk in enumerate(chunks):
+        chunk.chunk_index = index
+        yield chunk
+
+
+def _without(schedule: schedule_pb2.Schedule, names: tuple[str, ...]) -> schedule_pb2.Schedule:
+    head = schedule_pb2.Schedule()
+    head.CopyFrom(schedule)
+    for name in names:
+        head.ClearField(name)
+    return head
+
+
+def _session_chunks(schedule: schedule_pb2.Schedule) -> Iterator[charging_service_pb2.ScheduleChunk]:
+    rows = len(schedule.session_ids)
+    if not rows:
+        return
     columns = len(schedule.power_kw) // rows
-    row_bytes = -(-schedule.ByteSize() // rows)
-    rows_per_chunk = max(1, CHUNK_BYTES // row_bytes)
-    starts = range(0, rows, rows_per_chunk)
-    yield charging_service_pb2.ScheduleSummary(schedule=without_rows(schedule), chunk_count=len(starts))
-    for index, first in enumerate(starts):
+    rows_per_chunk = max(1, CHUNK_BYTES * rows // schedule.ByteSize())
+    for first in range(0, rows, rows_per_chunk):
         last = min(rows, first + rows_per_chunk)
         cells = slice(first * columns, last * columns)
         yield charging_service_pb2.ScheduleChunk(
-            chunk_index=index,
             session_ids=schedule.session_ids[first:last],
             evse_ids=schedule.evse_ids[first:last],
             power_kw=schedule.power_kw[cells],
             current_a=schedule.current_a[cells],
             session_results=schedule.session_results[first:last],
         )
+
+
+def _limit_chunks(schedule: schedule_pb2.Schedule) -> Iterator[charging_service_pb2.ScheduleChunk]:
+    for first in range(0, len(schedule.binding_limits), _LIMITS_PER_CHUNK):
+        rows = schedule.binding_limits[first : first + _LIMITS_PER_CHUNK]
+        yield charging_service_pb2.ScheduleChunk(binding_limits=rows)
+    for first in range(0, len(schedule.limit_violations), _LIMITS_PER_CHUNK):
+        excess = schedule.limit_violations[first : first + _LIMITS_PER_CHUNK]
+        yield charging_service_pb2.ScheduleChunk(limit_violations=excess)
 
 
 def answer_bytes_at_least(session_count: int, step_count: int, *, with_currents: bool) -> int:

@@ -51,12 +51,12 @@ class ChargingServicer(charging_service_pb2_grpc.ChargingServiceServicer):
             self._hub.wake()
         return answer
 
-    def OptimizeSchedules(  # noqa: N802
+    def OptimizeSchedules(  # type: ignore[override]  # noqa: N802
         self,
         request_iterator: Iterator[charging_service_pb2.OptimizeSchedulesRequest],
         context: grpc.ServicerContext,
-    ) -> Iterator[charging_service_pb2.OptimizeSchedulesResponse]:
-        """Plan many sites, each answered when it is done."""
+    ) -> Iterator[bytes]:
+        """Plan many sites, each answered when it is done; hands out OptimizeSchedulesResponse messages, serialized."""
         settings = self._settings
         if not self._stream_places.acquire(blocking=False):
             raise busy("TOO_MANY_STREAMS", f"max_streams is {settings.max_streams}", settings.retry_delay_s)

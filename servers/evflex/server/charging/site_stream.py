@@ -14,17 +14,23 @@ from structlog.typing import FilteringBoundLogger
 
 from evflex.charging.v1 import charging_service_pb2
 from evflex.server.calls import Call
-from evflex.server.charging.encode import chunked, fits_one_message
+from evflex.server.charging.encode import WHOLE_BYTES, chunked
 from evflex.server.charging.planner import Planned, Planner
-from evflex.server.errors import ServiceError, busy
+from evflex.server.errors import ServiceError, busy, limit_exceeded
 from evflex.server.log import places
 from evflex.server.solve_pool import Job, Lane
-from evflex.server.wire import decoded
+from evflex.server.wire import decoded, delimited
 
 _POLL_S = 0.2
-# A thread hands over what it has planned this often, and leaves its place to other lanes after a turn.
-_HAND_OVER_S = 0.002
+# A thread hands over what it has planned this often, because each hand-over is a message and wakes a thread, which
+# small sites should share; and it leaves its place to other lanes after a turn.
+_HAND_OVER_S = 0.01
 _TURN_S = 0.02
+# A site takes one place in flight, and another for each so many cells of its plan.
+_CELLS_PER_PLACE = 20_000
+_MOST_SITES = 1_000
+_MOST_ANSWER_BYTES = 1 << 20
+_ANSWERS = charging_service_pb2.OptimizeSchedulesResponse.ANSWERS_FIELD_NUMBER
 
 
 @dataclass(slots=True)
@@ -32,7 +38,8 @@ class _Site:
     """A site on its way through: the request, the answer that carries plan or fault, and what is still to be stored."""
 
     request: charging_service_pb2.OptimizeScheduleRequest
-    answer: charging_service_pb2.OptimizeSchedulesResponse
+    answer: charging_service_pb2.SiteAnswer
+    places: int = 1
     plan: Planned | None = None
 
     def refuse(self, error: ServiceError) -> None:
@@ -47,7 +54,8 @@ class SiteStream:
     A thread reads requests while places in flight are free, threads of the pool plan them, and :meth:`answers` stores
     and sends. A place is free again once its answer has been sent, so a client that does not read is not served ahead.
 
-    Small sites are many, so a thread of the pool takes several of them in its turn; then other lanes have theirs.
+    Small sites are many, so a thread of the pool takes several of them in its turn, and a message holds all that was
+    done meanwhile; then other lanes have their turns.
     """
 
     def __init__(
@@ -71,7 +79,8 @@ class SiteStream:
         self._on_stored = on_stored
         self._log = log
         self._deadline_s = time.monotonic() + call.remaining_s(settings.stream_default_deadline_s)
-        self._places = threading.Semaphore(settings.stream_sites_in_flight)
+        self._most_places = settings.stream_sites_in_flight
+        self._places = threading.Semaphore(self._most_places)
         self._lane: Lane = planner.pool.open_lane(planner.pool.thread_count)
         self._waiting: deque[_Site] = deque()
         self._done: queue.SimpleQueue[list[_Site]] = queue.SimpleQueue()
@@ -80,8 +89,8 @@ class SiteStream:
         self._read_count = 0
         self._all_read = threading.Event()
 
-    def answers(self) -> Iterator[charging_service_pb2.OptimizeSchedulesResponse]:
-        """The answers, in the order in which sites are done.
+    def answers(self) -> Iterator[bytes]:
+        """The answers, in the order in which sites are done, as OptimizeSchedulesResponse messages.
 
         Raises:
             ServiceError: UNAVAILABLE when the server drains before the client has sent its last site.
@@ -95,10 +104,11 @@ class SiteStream:
             if not sites and self._draining.is_set() and answered == self._read_count:
                 raise self._shutting_down()
             self._store(sites)
-            for site in sites:
-                yield from _messages(site)
-                answered += 1
-                self._places.release()
+            for message, places_taken, count in _messages(sites):
+                yield message
+                answered += count
+                if places_taken:
+                    self._places.release(places_taken)
 
     def _next_done(self) -> list[_Site]:
         """What is done by now; waits a moment for the first."""
@@ -127,10 +137,15 @@ class SiteStream:
     def _read(self) -> None:
         try:
             for message in self._requests:
-                if not self._take_place():
-                    return
-                self._read_count += 1
-                self._begin(message)
+                for site in self._sites(message):
+                    if not self._take_places(site.places):
+                        return
+                    self._read_count += 1
+                    if site.answer.HasField("fault"):
+                        self._done.put([site])
+                        continue
+                    self._waiting.append(site)
+                    self._ask_for_turn()
         except Exception as error:  # gRPC raises here when the call is over
             if not self._call.ended.is_set():
                 self._log.warning("request stream broke", exception=type(error).__name__, places=places(error))
@@ -138,29 +153,33 @@ class SiteStream:
             self._all_read.set()
             self._done.put([])
 
-    def _take_place(self) -> bool:
-        while not self._places.acquire(timeout=_POLL_S):
-            if self._call.ended.is_set():
-                return False
+    def _take_places(self, count: int) -> bool:
+        for _ in range(count):
+            while not self._places.acquire(timeout=_POLL_S):
+                if self._call.ended.is_set():
+                    return False
         return True
 
-    def _begin(self, message: object) -> None:
-        answer = charging_service_pb2.OptimizeSchedulesResponse()
+    def _sites(self, message: object) -> Iterator[_Site]:
+        """The sites of a message, or the fault of one that cannot be read."""
         try:
             request = decoded(message)
+            assert isinstance(request, charging_service_pb2.OptimizeSchedulesRequest)
+            if len(request.site_requests) > _MOST_SITES:
+                raise limit_exceeded("site_requests of a message", len(request.site_requests), _MOST_SITES)
         except ServiceError as error:
-            site = _Site(charging_service_pb2.OptimizeScheduleRequest(), answer)
-            site.refuse(error)
-            self._done.put([site])
+            answer = charging_service_pb2.SiteAnswer(fault=error.fault())
+            yield _Site(charging_service_pb2.OptimizeScheduleRequest(), answer)
             return
-        assert isinstance(request, charging_service_pb2.OptimizeSchedulesRequest)
-        answer.site_id = request.site_request.site_id
-        answer.request_id = request.site_request.request_id
-        self._waiting.append(_Site(request.site_request, answer))
-        self._ask_for_turn()
+        for site in request.site_requests:
+            answer = charging_service_pb2.SiteAnswer(site_id=site.site_id, request_id=site.request_id)
+            cells = len(site.sessions) * site.time_grid.step_count
+            yield _Site(site, answer, min(self._most_places, 1 + max(0, cells) // _CELLS_PER_PLACE))
 
     def _ask_for_turn(self) -> None:
         """Let one more thread take waiting sites, unless each has been asked already."""
+        if self._turns >= self._lane.queue_limit:  # each looks for waiting sites again when its turn is over
+            return
         with self._turns_lock:
             if self._turns >= self._lane.queue_limit:
                 return
@@ -228,16 +247,34 @@ class SiteStream:
         return busy("SHUTTING_DOWN", "the server is shutting down", self._planner.settings.retry_delay_s)
 
 
-def _messages(site: _Site) -> Iterator[charging_service_pb2.OptimizeSchedulesResponse]:
-    """The answer as it is, or its parts where it is large."""
+def _messages(sites: list[_Site]) -> Iterator[tuple[bytes, int, int]]:
+    """Answers put together into messages, each with the places and the sites that are answered by then."""
+    parts: list[bytes] = []
+    size_bytes = places_taken = count = 0
+    for site in sites:
+        for part in _parts(site):
+            if parts and size_bytes + len(part) > _MOST_ANSWER_BYTES:
+                yield b"".join(parts), places_taken, count
+                parts, size_bytes, places_taken, count = [], 0, 0, 0
+            parts.append(part)
+            size_bytes += len(part)
+        places_taken += site.places
+        count += 1
+    if parts:
+        yield b"".join(parts), places_taken, count
+
+
+def _parts(site: _Site) -> Iterator[bytes]:
+    """The answer as it is, or its parts where it is large, each as the field of the message that carries it."""
     answer = site.answer
-    if site.plan is None or fits_one_message(site.plan.schedule):
-        yield answer
+    whole = answer.SerializeToString()
+    if site.plan is None or len(whole) <= WHOLE_BYTES:
+        yield delimited(_ANSWERS, whole)
         return
     for part in chunked(site.plan.schedule):
-        message = charging_service_pb2.OptimizeSchedulesResponse(site_id=answer.site_id, request_id=answer.request_id)
+        message = charging_service_pb2.SiteAnswer(site_id=answer.site_id, request_id=answer.request_id)
         if isinstance(part, charging_service_pb2.ScheduleSummary):
             message.summary.CopyFrom(part)
         else:
             message.chunk.CopyFrom(part)
-        yield message
+        yield delimited(_ANSWERS, message.SerializeToString())
