@@ -12,6 +12,9 @@ GENERATED := $(VENV)/.generated
 PROTOS := $(shell find proto/evflex -name '*.proto' 2>/dev/null)
 BUILD_INPUTS := pyproject.toml hatch_build.py
 
+# Kernels are compiled once and kept on disk; here rather than in the first solve, which would take a minute longer.
+COMPILE = $(BIN)/python -c 'from evflex.engine.charging import warm_up; warm_up()'
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: setup demo test lint bench soak proto api clean
@@ -56,10 +59,12 @@ $(BIN)/python:
 # Enough to serve and to run the demo. An environment that has the developers' tools has this too.
 $(BASE): $(BUILD_INPUTS) $(PROTOS) | $(BIN)/python
 	$(BIN)/pip install --quiet --editable .
+	$(COMPILE)
 	@touch $@
 
 $(DEV): $(BUILD_INPUTS) | $(BIN)/python
 	$(BIN)/pip install --quiet --editable '.[dev,bench,postgres,otel]'
+	$(COMPILE)
 	@touch $(BASE) $(GENERATED) $@
 
 # After a proto edit only the code is generated anew, without another install.

@@ -6,13 +6,26 @@ only and does without the wrapper that unpacks Python objects, which takes long 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar, cast
+
 import numpy as np
 from numba import njit
 
 from evflex.engine.supply_tree import FloatArray, IntArray
 
-kernel = njit(cache=True, nogil=True, error_model="numpy")
-inner_kernel = njit(cache=True, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_Function = TypeVar("_Function", bound=Callable[..., object])
+
+
+def kernel(function: _Function) -> _Function:
+    """Compile a function that Python calls."""
+    return cast("_Function", njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def inner_kernel(function: _Function) -> _Function:
+    """Compile a function that only kernels call."""
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # of Numba, but not in its stubs
+    return cast("_Function", njit(cache=True, nogil=True, error_model="numpy", **options)(function))  # type: ignore[call-overload]
 
 
 @inner_kernel

@@ -27,10 +27,10 @@ def crowded(seed: int, sessions: int, steps: int) -> tuple[ScheduleProblem, Sche
         current={"right": float(rng.integers(6, 14) * sessions)},
     )
     fleet = cars(
-        arrive,
-        leave,
-        need,
-        max_kw=rng.choice([3.68, 7.36, 11.04, 22.08], sessions),
+        arrive.tolist(),
+        leave.tolist(),
+        need.tolist(),
+        max_kw=rng.choice([3.68, 7.36, 11.04, 22.08], sessions).tolist(),
         node_ids=tuple(rng.choice(["root", "left", "right"], sessions).tolist()),
         phases=rng.integers(1, 8, sessions),
         charge_efficiency=0.92,

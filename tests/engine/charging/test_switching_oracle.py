@@ -82,7 +82,7 @@ def best_by_enumeration(s: Switched, price: np.ndarray) -> float:
         row = np.concatenate([np.ones(STEPS), [1.0, -1.0]])[None, :]
         answer = linprog(cost, A_eq=row, b_eq=[s.wanted[0]], bounds=bounds)
         if answer.success:
-            best = min(best, float(answer.fun) + s.start_cost * starts)
+            best = min(best, float(answer.fun or 0.0) + s.start_cost * starts)
     return best
 
 

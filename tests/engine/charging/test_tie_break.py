@@ -46,7 +46,7 @@ def test_two_sessions_exchange_steps_to_save_starts() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_no_tie_costs_anything(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    fleet = cars([0] * 8, [12] * 8, rng.uniform(5, 40, 8), max_kw=10.0, min_charge_kw=4.0)
+    fleet = cars([0] * 8, [12] * 8, rng.uniform(5, 40, 8).tolist(), max_kw=10.0, min_charge_kw=4.0)
     problem = site(fleet, rng.choice([0.1, 0.2], 12).tolist(), limit_kw=25.0)
     place = build_site(problem, ScheduleOptions(shortfall_price_per_kwh=1.0), np.zeros(8))
     power = np.zeros((8, 12))

@@ -19,11 +19,10 @@ from typing import NamedTuple
 import numpy as np
 
 from evflex.engine.charging.evaluation import group_power_kw
-from evflex.engine.charging.model import BoolArray
 from evflex.engine.charging.relaxation import Relaxation
 from evflex.engine.charging.site import Site
 from evflex.engine.kernels import inner_kernel, kernel
-from evflex.engine.supply_tree import FloatArray, IntArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 # Kernels treat power differences below this as none (kW), and price differences below the next as equal.
 _EPS = 1e-9

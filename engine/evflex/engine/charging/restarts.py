@@ -1,7 +1,7 @@
 """Repaired plans from several optimal vertices of the relaxation.
 
-Every optimal vertex proves the same bound, but how many of its steps lie below a minimum, and whether they can be mended
-for nothing, differs from vertex to vertex. Where one repair leaves the asked gap open, another vertex often closes it.
+Every optimal vertex proves the same bound, but how many of its steps lie below a minimum, and whether they can be
+mended for nothing, differs from vertex to vertex. Where one repair leaves the asked gap open, another often closes it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,9 @@ def repaired_plans(site: Site, relaxation: Relaxation) -> Iterator[tuple[str, Fl
     sessions = read_sessions(site, PENALTY * max(float(np.abs(site.import_rate).max(initial=0.0)), 1e-3))
     limits, everyone = shared_limits(site), np.ones(n, dtype=np.bool_)
     for attempt in range(min(_TRIES, max(2, _TRIED_SESSIONS // max(n, 1)))):
-        power: FloatArray | None = first.copy()
-        if attempt > 0:
-            vertex = another_vertex(site, relaxation, attempt)
-            if vertex is None:
-                return
-            power = repair(site, relaxation, vertex)
+        vertex = another_vertex(site, relaxation, attempt) if attempt > 0 else relaxation.power_kw
+        if vertex is None:
+            return
+        power = repair(site, relaxation, vertex) if attempt > 0 else first.copy()
         replan_sessions(sessions, limits, relaxation.free_price, everyone, power, group_power_kw(site, power), False)
         yield "relaxation, repair and re-planning", power

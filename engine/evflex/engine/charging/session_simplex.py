@@ -10,8 +10,8 @@ session one basic variable, its *key*, outside the working basis. The working ba
 tight limit (tens, not thousands), its inverse is kept explicitly, and a pivot costs O(tight²) whatever the number of
 sessions. Variables of one session have the index t of their step, ``T`` for u and ``T + 1`` for v.
 
-The start is greedy: the least flexible session first, cheapest free steps first. Each limit that fills up on the way has
-exactly one variable that filled it, so W starts triangular.
+The start is greedy: the least flexible session first, cheapest free steps first. Each limit that fills up on the way
+has exactly one variable that filled it, so W starts triangular.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ def solve_shared(
     groups = s.upper.shape[0]
     state = _State(
         np.zeros((n, steps + 2)), np.zeros((n, steps + 2)), np.zeros((n, steps + 2), dtype=np.int64),
-        np.zeros(n, dtype=np.int64), s.upper.copy(), np.full((groups, steps), -1), np.zeros((capacity, 2), dtype=np.int64),
+        np.zeros(n, dtype=np.int64), s.upper.copy(), np.full((groups, steps), -1),
+        np.zeros((capacity, 2), dtype=np.int64),
         np.zeros((capacity, 2), dtype=np.int64), np.zeros(n, dtype=np.int64), np.empty((capacity, capacity)),
         np.zeros(capacity), np.zeros((groups, steps)), np.zeros((_CANDIDATES, 2), dtype=np.int64),
         np.zeros(3, dtype=np.int64),
@@ -273,7 +274,7 @@ def _row_entry(s: SharedProblem, state: _State, g: int, t: int, i: int, v: int) 
 @inner_kernel
 def _refresh(s: SharedProblem, state: _State) -> bool:
     """Invert the working basis anew and recompute the slacks."""
-    n, steps = s.high.shape
+    n = s.high.shape[0]
     size = state.size[0]
     if size > 0:
         basis = np.zeros((size, size))
@@ -589,7 +590,7 @@ def _move_limits(
 
 @inner_kernel
 def _is_last_extra(extra: IntArray, e: int, size: int) -> bool:
-    for later in range(e + 1, size):
+    for later in range(e + 1, size):  # noqa: SIM110 - numba compiles no generator
         if extra[later, 0] == extra[e, 0]:
             return False
     return True
