@@ -12,9 +12,7 @@ SOAK = os.environ.get("EVFLEX_SOAK") == "1"
 
 # A first call compiles kernels, so no single example has a deadline; pytest-timeout bounds the test.
 settings.register_profile("reduced", max_examples=30, deadline=None, derandomize=True)
-settings.register_profile(
-    "soak", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("soak", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("soak" if SOAK else "reduced")
 
 
