@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 import highspy
 import numpy as np
@@ -16,9 +16,10 @@ from evflex.engine.supply_tree import FloatArray, IntArray
 INFINITY = highspy.kHighsInf
 # Below this many columns a linear program ends faster than a caller can leave; callbacks would only slow it.
 _INTERRUPTIBLE_COLUMNS = 20_000
+_FINEST = 1e-9
 
 
-class LpMethod(str, Enum):
+class LpMethod(StrEnum):
     """Algorithm for a linear program."""
 
     CHOOSE = "choose"
@@ -73,18 +74,22 @@ class ProgramSolution:
 class Solver:
     """One HiGHS model that can be solved again after its costs, bounds or rows change."""
 
-    def __init__(self, program: LinearProgram, budget: Budget) -> None:
+    def __init__(self, program: LinearProgram, budget: Budget, *, precise: bool = False) -> None:
         """Pass ``program`` to HiGHS.
 
         Args:
             program: The model.
             budget: Time and cancellation of every solve.
+            precise: Keep rows and integers to HiGHS' finest tolerance.
         """
         self._budget = budget
         self._highs = highspy.Highs()
         self._highs.setOptionValue("output_flag", False)
         self._highs.setOptionValue("threads", 1)
         self._highs.setOptionValue("random_seed", 0)
+        if precise:
+            for tolerance in ("mip_feasibility", "primal_feasibility", "dual_feasibility"):
+                self._highs.setOptionValue(f"{tolerance}_tolerance", _FINEST)
         self._is_mip = bool(program.integer.any())
         lp = highspy.HighsLp()
         lp.num_row_, lp.num_col_ = program.matrix.shape
@@ -98,17 +103,18 @@ class Solver:
         lp.a_matrix_.index_ = program.matrix.indices
         lp.a_matrix_.value_ = program.matrix.data
         if self._is_mip:
-            lp.integrality_ = np.where(program.integer, highspy.HighsVarType.kInteger, highspy.HighsVarType.kContinuous)
+            kinds = highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger
+            lp.integrality_ = [kinds[int(whole)] for whole in program.integer]
         self._highs.passModel(lp)
         self._columns = lp.num_col_
         if self._is_mip or self._columns >= _INTERRUPTIBLE_COLUMNS:
             self._listen()
 
     def _listen(self) -> None:
-        cancel = self._budget.cancel
+        budget = self._budget
 
         def interrupt(event: highspy.highs.HighsCallbackEvent) -> None:
-            if cancel.is_set():
+            if budget.spent:
                 event.interrupt()
 
         for callback in (
@@ -175,6 +181,6 @@ class Solver:
         self._columns += count
 
     def start_from(self, values: dict[int, float]) -> None:
-        """Give values of some columns to start a mixed-integer solve from; HiGHS completes them."""
+        """Give values of some columns to start a mixed-integer solve from; HiGHS completes what is missing."""
         columns = np.fromiter(values, dtype=np.int32, count=len(values))
         self._highs.setSolution(len(values), columns, np.fromiter(values.values(), dtype=np.float64, count=len(values)))

@@ -8,6 +8,7 @@ sessions that overload a limit are re-planned into what the others leave, and th
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +16,13 @@ from scipy import sparse
 
 from evflex.engine.budget import Budget
 from evflex.engine.charging.evaluation import fixed_load_objective, group_power_kw
+from evflex.engine.charging.feasibility import at_rest, broken_sessions, on_quanta
 from evflex.engine.charging.polish import polish
 from evflex.engine.charging.program import SiteProgram
 from evflex.engine.charging.relaxation import PENALTY, RankedBound, Relaxation, program_of
 from evflex.engine.charging.repair import repair
 from evflex.engine.charging.site import Site
-from evflex.engine.charging.switching import charging_before, min_run_steps
+from evflex.engine.charging.switching import charging_before, least_on_kw, min_run_steps, must_charge
 from evflex.engine.charging.switching_oracle import (
     Shared,
     Switched,
@@ -44,6 +46,8 @@ _FINE_UNITS = 48
 _MOST_STATES = 1_500
 _MAX_REPLANS = 6
 _MAX_TURNS = 3
+# States that the oracle looks at between two looks at the clock (about 20 ms).
+_PART_WORK = 5e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +65,17 @@ def plan_switching(site: Site, relaxation: Relaxation, budget: Budget) -> Switch
     stay in the master as in the relaxation; only the pattern program and branch and bound place them.
     """
     who = _switchable(site)
-    if not who.any():
+    if budget.spent:
         return SwitchedPlans([], relaxation.bound)
     penalty = PENALTY * max(float(np.abs(site.import_rate).max(initial=0.0)), 1e-3)
     switched = read_sessions(site, penalty)
-    model, dual = program_of(site, relaxation)
-    master = _Master(site, model, who, switched, penalty, budget)
-    weights = master.solve(relaxation, dual)
-    power = np.where(who[:, None], weights, relaxation.power_kw)
-    bound = RankedBound(master.bound - fixed_load_objective(site), {}, dict.fromkeys(master.level_names, penalty))
+    power, bound = relaxation.power_kw, relaxation.bound
+    if who.any():
+        model, dual = program_of(site, relaxation)
+        master = _Master(site, model, who, switched, penalty, budget)
+        weights = master.solve(relaxation, dual)
+        power = np.where(who[:, None], weights, power)
+        bound = RankedBound(master.bound - fixed_load_objective(site), {}, dict.fromkeys(master.level_names, penalty))
     return SwitchedPlans(_place(site, relaxation, switched, who, power, budget), bound)
 
 
@@ -80,17 +86,14 @@ def _place(
 
     Powers are set anew for the pattern, then sessions are re-planned one by one into what the others leave, in turns.
     """
-    limits, plans = site.limits, []
-    shared = Shared(
-        site.presence,
-        np.minimum(limits.upper_kw, limits.agreement_kw),
-        limits.session_start,
-        limits.group,
-        limits.weight,
-    )
+    plans: list[tuple[str, FloatArray]] = []
+    shared = _agreed_limits(site, relaxation)
     continuous = site.options.current_quantum_a <= 0.0
+    if not continuous:
+        power = on_quanta(site, power)
+        power = np.where(broken_sessions(site, power)[:, None] & ~who[:, None], at_rest(site), power)
     for _ in range(_MAX_TURNS):
-        if continuous and not budget.spent:
+        if continuous:
             polished = polish(site, relaxation, power, budget)
             if polished is not None:
                 power = polished
@@ -98,20 +101,50 @@ def _place(
         power = power.copy()
         load = group_power_kw(site, power)
         for _ in range(_MAX_REPLANS):
-            if replan_sessions(switched, shared, relaxation.price, who, power, load, True) == 0:
+            if _replan(switched, shared, relaxation.price, who, power, load, budget, relieve=True) == 0:
                 break
         changed = 0
         for _ in range(_MAX_REPLANS):
-            moved = (
-                0 if budget.spent else replan_sessions(switched, shared, relaxation.free_price, who, power, load, False)
-            )
+            moved = _replan(switched, shared, relaxation.free_price, who, power, load, budget, relieve=False)
             changed += moved
             if moved == 0:
                 break
         plans.append(("column generation and re-planning", power))
-        if changed == 0 or not continuous:
+        if changed == 0 or not continuous or budget.spent:
             break
     return plans
+
+
+def _replan(
+    switched: Switched,
+    shared: Shared,
+    price: FloatArray,
+    who: BoolArray,
+    power: FloatArray,
+    load: FloatArray,
+    budget: Budget,
+    *,
+    relieve: bool,
+) -> int:
+    """One pass of :func:`replan_sessions`, in parts between which time is looked at; returns how many changed."""
+    changed = 0
+    for part in _parts(switched):
+        if budget.spent:
+            break
+        some = np.zeros_like(who)
+        some[part] = who[part]
+        changed += replan_sessions(switched, shared, price, some, power, load, relieve)
+    return changed
+
+
+def _parts(switched: Switched) -> list[slice]:
+    """Sessions in slices that the oracle takes about as long for."""
+    units = np.floor(switched.most / np.where(switched.unit > 0.0, switched.unit, np.inf)) + 1.0
+    states = 3.0 * (switched.run_steps + 1) * (switched.max_starts + 1)
+    work = np.cumsum(units * states * np.maximum(switched.last - switched.first, 0))
+    part = (work / _PART_WORK).astype(np.int64)
+    edges = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
 def _switchable(site: Site) -> BoolArray:
@@ -126,8 +159,16 @@ def _switchable(site: Site) -> BoolArray:
 def shared_limits(site: Site) -> Shared:
     """Limits as the oracle reads them; agreements do not give way."""
     limits = site.limits
-    upper = np.minimum(limits.upper_kw, limits.agreement_kw)
-    return Shared(site.presence, upper, limits.session_start, limits.group, limits.weight)
+    return Shared(site.presence, limits.drawable_kw, limits.session_start, limits.group, limits.weight)
+
+
+def _agreed_limits(site: Site, relaxation: Relaxation) -> Shared:
+    """The same, but agreements as far as the relaxation keeps them: it gives them up for minimum energy alone."""
+    shared = shared_limits(site)
+    if not np.isfinite(site.limits.agreement_kw).any() or not site.minimum_kwh.any():
+        return shared
+    given_up = np.maximum(shared.upper, group_power_kw(site, relaxation.power_kw))
+    return shared._replace(upper=np.minimum(given_up, site.limits.upper_kw))
 
 
 def read_sessions(site: Site, penalty: float) -> Switched:
@@ -137,7 +178,7 @@ def read_sessions(site: Site, penalty: float) -> Switched:
     given = site.given_kw.sum(axis=1)
     present = site.presence > 0.0
     some = present.any(axis=1)
-    low, high = site.presence * site.min_charge_kw[:, None], site.presence * site.max_charge_kw[:, None]
+    low, high = site.presence * least_on_kw(site)[:, None], site.presence * site.max_charge_kw[:, None]
     wanted, most = np.maximum(site.need_kwh / kwh_per_kw - given, 0.0), site.ceiling_kwh / kwh_per_kw - given
     short_price = np.where(
         np.isnan(site.shortfall_price_per_kwh), penalty * sessions.shortfall_weight, site.shortfall_price_per_kwh
@@ -149,6 +190,7 @@ def read_sessions(site: Site, penalty: float) -> Switched:
         high=high,
         quantum=site.presence * site.quantum_kw[:, None],
         before=charging_before(site),
+        must=must_charge(site),
         wanted=wanted,
         most=np.maximum(most, wanted),
         short_price=short_price * kwh_per_kw,
@@ -163,7 +205,7 @@ def read_sessions(site: Site, penalty: float) -> Switched:
 def _units(site: Site, most: FloatArray) -> FloatArray:
     """Largest unit that divides a session's minimum and maximum; a fine one where there is none."""
     units = np.zeros(site.session_count)
-    partial = ((site.presence > 0.0) & (site.presence < 1.0)).any(axis=1)
+    partial = np.asarray(((site.presence > 0.0) & (site.presence < 1.0)).any(axis=1))
     for i, (largest, smallest, quantum) in enumerate(
         zip(site.max_charge_kw, site.min_charge_kw, site.quantum_kw, strict=True)
     ):
@@ -228,14 +270,17 @@ class _Master:
         """
         dual = np.where(np.isin(np.arange(self.shared.shape[0]), self.convexity), 0.0, dual)
         best_dual = dual
-        self._add(np.zeros(self.site.presence.shape))
+        self._add(at_rest(self.site))
         self._add(self._one_by_one(relaxation))
         if self.switched.run_steps == 1 and self.switched.max_starts == 0 and not self.site.quantum_kw.any():
             self._add(repair(self.site, relaxation))
         x = np.empty(0)
         for _ in range(_MAX_ROUNDS):
             price = np.append(self.model.program.cost - self.shared.T @ dual, 0.0)[self.model.charge]
-            plans, value = self._oracle(price)
+            found = self._oracle(price)
+            if found is None:
+                break
+            plans, value = found
             bound = self.model.constant + self._dual_value(dual) + float(value[self.who].sum())
             if bound > self.bound:
                 self.bound, best_dual = bound, dual
@@ -258,19 +303,22 @@ class _Master:
 
     def _one_by_one(self, relaxation: Relaxation) -> FloatArray:
         """A feasible plan: each session in turn takes its cheapest plan in what the earlier ones left, (n, T)."""
-        power = np.zeros(self.site.presence.shape)
+        power = at_rest(self.site)
         shared = shared_limits(self.site)
-        replan_sessions(
-            self.switched, shared, relaxation.price, self.who, power, group_power_kw(self.site, power), False
-        )
+        load = group_power_kw(self.site, power)
+        _replan(self.switched, shared, relaxation.price, self.who, power, load, self.budget, relieve=False)
         return power
 
-    def _oracle(self, price: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Cheapest plan of each session at ``price`` and a lower bound on its cost."""
+    def _oracle(self, price: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+        """Cheapest plan of each session at ``price`` and a lower bound on its cost; None when time ran out."""
         shape = self.site.presence.shape
         on, value, power = np.zeros(shape, dtype=np.bool_), np.zeros(shape[0]), np.zeros(shape)
-        cheapest_patterns(self.switched, price, on, value)
-        fill_patterns(self.switched, price, on, power)
+        for part in _parts(self.switched):
+            if self.budget.spent:
+                return None
+            some = self.switched.part(part)
+            cheapest_patterns(some, price[part], on[part], value[part])
+            fill_patterns(some, price[part], on[part], power[part])
         return power, value
 
     def _dual_value(self, dual: FloatArray) -> float:

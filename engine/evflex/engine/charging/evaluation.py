@@ -75,7 +75,8 @@ def evaluate(site: Site, power_kw: FloatArray) -> Evaluation:
     shortfall[shortfall < 1e-9] = 0.0
     counted = np.arange(site.step_count)[None, :] < site.minimum_steps[:, None]
     minimum_shortfall = np.maximum(site.minimum_kwh - (battery_kwh * counted).sum(axis=1), 0.0)
-    minimum_shortfall[minimum_shortfall < 1e-9] = 0.0
+    # A minimum of nothing asks for nothing, even of a battery that was discharged.
+    minimum_shortfall[(minimum_shortfall < 1e-9) | (site.minimum_kwh <= 0.0)] = 0.0
     starts = count_starts(site, power_kw)
 
     root = site.fixed_kw + power_kw.sum(axis=0)

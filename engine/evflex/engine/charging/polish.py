@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from evflex.engine.budget import Budget
+from evflex.engine.charging.feasibility import tidy
+from evflex.engine.charging.pattern import pattern_of
 from evflex.engine.charging.relaxation import Relaxation, net_power_kw, program_of, solve_ranked
 from evflex.engine.charging.site import Site
+from evflex.engine.charging.switching import least_on_kw, ramp_room
 from evflex.engine.supply_tree import FloatArray
-
-# A step of the pattern is on at this share of the minimum power.
-_ON_SHARE = 0.5
 
 
 def polish(site: Site, relaxation: Relaxation, power_kw: FloatArray, budget: Budget) -> FloatArray | None:
@@ -21,21 +21,30 @@ def polish(site: Site, relaxation: Relaxation, power_kw: FloatArray, budget: Bud
     Args:
         site: The site.
         relaxation: The relaxation; its program is solved again with the pattern as bounds.
-        power_kw: Plan whose pattern is kept, (n, T). Where it lies below a minimum it is rounded.
+        power_kw: Plan whose pattern is kept, (n, T), as far as it keeps the rules.
         budget: Time and cancellation.
     """
+    if budget.spent:
+        return None
     model, _ = program_of(site, relaxation)
-    lower, upper = model.program.column_lower.copy(), model.program.column_upper.copy()
-    for columns, power, smallest in (
-        (model.charge, power_kw, site.min_charge_kw),
-        (model.discharge, -power_kw, site.min_discharge_kw),
+    charges, discharges = pattern_of(site, power_kw)
+    program = model.program
+    lower, upper = program.column_lower.copy(), program.column_upper.copy()
+    for columns, on, smallest in (
+        (model.charge, charges, least_on_kw(site)),
+        (model.discharge, discharges, site.min_discharge_kw),
     ):
         i, t = np.nonzero(columns >= 0)
-        least = site.presence[i, t] * smallest[i]
-        on = (power[i, t] > 1e-9) & (power[i, t] >= _ON_SHARE * least)
         used = columns[i, t]
-        lower[used] = np.where(on, least, 0.0)
-        upper[used] = np.where(on, upper[used], 0.0)
-    program = replace(model.program, column_lower=lower, column_upper=upper)
+        lower[used] = np.where(on[i, t], site.presence[i, t] * smallest[i], 0.0)
+        upper[used] = np.where(on[i, t], upper[used], 0.0)
+    row_lower, row_upper = program.row_lower, program.row_upper
+    i, t = np.nonzero(model.ramp_row >= 0)
+    if len(i):
+        down, up = ramp_room(site, charges.astype(np.float64) - discharges)
+        row_lower, row_upper = row_lower.copy(), row_upper.copy()
+        row_lower[model.ramp_row[i, t]] = -down[i, t - 1]
+        row_upper[model.ramp_row[i, t]] = up[i, t - 1]
+    program = replace(program, column_lower=lower, column_upper=upper, row_lower=row_lower, row_upper=row_upper)
     ranked = solve_ranked(replace(model, program=program), budget)
-    return None if ranked is None else net_power_kw(site, model, ranked.solution.x)
+    return None if ranked is None else tidy(site, net_power_kw(site, model, ranked.solution.x))

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import sparse
 
-from evflex.engine.charging.model import BoolArray
 from evflex.engine.charging.peak import peak_blocks
 from evflex.engine.charging.site import Site
 from evflex.engine.charging.switching import add_quanta, add_switching
 from evflex.engine.highs import INFINITY, LinearProgram
-from evflex.engine.supply_tree import FloatArray, IntArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 
 @dataclass(slots=True)
@@ -103,7 +102,10 @@ class SiteProgram:
         energy_row: Rows of the energy balance at the end. (n,).
         limit_row: Rows of the limits. (groups, T).
         agreement_row: Rows of the agreements. (groups, T).
+        ramp_row: Rows of the change of power from the step before. (n, T).
         root_rows: Rows about net power at the root: export and peak.
+        import_choice: Columns that tell whether the site imports, where that is a choice. (T,).
+        short_choice: Columns that tell whether a session is short, where surplus is worth more than shortfall. (n,).
     """
 
     program: LinearProgram
@@ -121,7 +123,10 @@ class SiteProgram:
     energy_row: IntArray
     limit_row: IntArray
     agreement_row: IntArray
+    ramp_row: IntArray
     root_rows: IntArray
+    import_choice: IntArray
+    short_choice: IntArray
 
 
 def build_program(site: Site, *, exact: bool) -> SiteProgram:
@@ -148,10 +153,13 @@ class ProgramWriter:
         self.count, self.discharge_count = np.full(shape, -1), np.full(shape, -1)
         self.shortfall, self.surplus = np.full(shape[0], -1), np.full(shape[0], -1)
         self.energy_row = np.full(shape[0], -1)
+        self.ramp_row = np.full(shape, -1)
+        self.import_choice, self.short_choice = np.full(shape[1], -1), np.full(shape[0], -1)
         groups = site.limits.upper_kw.shape
         self.limit_row, self.agreement_row = np.full(groups, -1), np.full(groups, -1)
 
     def write(self) -> SiteProgram:
+        """The program."""
         self._add_power()
         relief = self._add_limits()
         minimum = self._add_minimum_energy()
@@ -185,7 +193,10 @@ class ProgramWriter:
             energy_row=self.energy_row,
             limit_row=self.limit_row,
             agreement_row=self.agreement_row,
+            ramp_row=self.ramp_row,
             root_rows=np.arange(*root_rows),
+            import_choice=self.import_choice,
+            short_choice=self.short_choice,
         )
 
     def _add_power(self) -> None:
@@ -292,7 +303,7 @@ class ProgramWriter:
         n, everything = site.session_count, np.full(site.session_count, site.step_count)
         price = site.shortfall_price_per_kwh
         short_cost = np.where(np.isnan(price), 0.0, price)
-        discharges = (self.discharge >= 0).any(axis=1)
+        discharges = np.asarray((self.discharge >= 0).any(axis=1))
         most_short = np.where(discharges, site.need_kwh - site.floor_kwh, site.need_kwh)
         self.shortfall[:] = model.add_columns(n, 0.0, most_short, short_cost)
         self.surplus[:] = model.add_columns(n, 0.0, site.ceiling_kwh - site.need_kwh, -site.value_per_kwh)
@@ -304,9 +315,26 @@ class ProgramWriter:
         model.put(rows, self.shortfall, 1.0)
         model.put(rows, self.surplus, -1.0)
         self.energy_row[:] = rows
+        if self.exact:
+            self._add_short_choice(most_short)
         self._add_battery(discharges)
         unpriced = np.flatnonzero(np.isnan(price) & (site.need_kwh > 0.0))
         return self.shortfall[unpriced], site.problem.sessions.shortfall_weight[unpriced]
+
+    def _add_short_choice(self, most_short: FloatArray) -> None:
+        """Where surplus is worth more than shortfall costs, a session has one of them only."""
+        site, model = self.site, self.model
+        who = np.flatnonzero(site.shortfall_price_per_kwh < site.value_per_kwh)
+        if not len(who):
+            return
+        short = self.short_choice[who] = model.add_columns(len(who), 0.0, 1.0, integer=True)
+        rows = model.add_rows(len(who), -INFINITY, 0.0)
+        model.put(rows, self.shortfall[who], 1.0)
+        model.put(rows, short, -most_short[who])
+        most_over = np.maximum(site.ceiling_kwh - site.need_kwh, 0.0)[who]
+        rows = model.add_rows(len(who), -INFINITY, most_over)
+        model.put(rows, self.surplus[who], 1.0)
+        model.put(rows, short, most_over)
 
     def _add_battery(self, discharges: BoolArray) -> None:
         """s_t = s_{t-1} + η_c·Δt·p⁺_t − Δt/η_d·p⁻_t (+ what is given), within floor and ceiling."""
@@ -336,7 +364,7 @@ class ProgramWriter:
         most = base + (site.presence * site.max_charge_kw[:, None]).sum(axis=0)
         least = base - (site.presence * site.max_discharge_kw[:, None]).sum(axis=0)
         export = np.full(site.step_count, -1)
-        i, t, column, sign = self._power_entries()
+        _, t, column, sign = self._power_entries()
         steps = np.flatnonzero(least < 0.0)
         # Import is base + Σ power + export; import_rate stands at the power columns already.
         self.constant += float(site.import_rate @ base) * site.step_h
@@ -361,7 +389,7 @@ class ProgramWriter:
             return
         model = self.model
         most = np.maximum(most, 0.0)
-        imports = model.add_columns(len(steps), 0.0, 1.0, integer=self.exact)
+        imports = self.import_choice[steps] = model.add_columns(len(steps), 0.0, 1.0, integer=self.exact)
         place = np.full(self.site.step_count, -1)
         place[steps] = np.arange(len(steps))
         # export <= -least·(1 - u)
@@ -370,7 +398,7 @@ class ProgramWriter:
         model.put(rows, imports, -least[steps])
         # base + Σ power + export <= most·u
         rows = model.add_rows(len(steps), -INFINITY, -base[steps])
-        i, t, column, sign = self._power_entries()
+        _, t, column, sign = self._power_entries()
         used = place[t] >= 0
         model.put(rows[place[t[used]]], column[used], sign[used])
         model.put(rows, export[steps], 1.0)
@@ -391,7 +419,7 @@ class ProgramWriter:
         block_base = np.bincount(blocks[blocks >= 0], weights=base[blocks >= 0]) / np.maximum(length, 1)
         rows = model.add_rows(count, -INFINITY, tariff.observed_peak_kw - block_base)
         model.put(rows, np.repeat(above, count), -1.0)
-        i, t, column, sign = self._power_entries()
+        _, t, column, sign = self._power_entries()
         used = blocks[t] >= 0
         model.put(rows[blocks[t[used]]], column[used], sign[used] / length[blocks[t[used]]])
         steps = np.flatnonzero((blocks >= 0) & (export >= 0))
@@ -413,8 +441,14 @@ class ProgramWriter:
         i, t = np.nonzero(present[:, 1:] & present[:, :-1] & ramped[:, None])
         if not len(i):
             return
-        jump = np.maximum(sessions.max_ramp_kw_per_step, np.maximum(site.min_charge_kw, site.min_discharge_kw))[i]
-        rows = model.add_rows(len(i), -jump, jump)
+        ramp = sessions.max_ramp_kw_per_step[i]
+        most = ramp
+        if not self.exact:
+            # Starts and stops may jump to the minimum; the exact program adds a switch for that.
+            f = np.maximum(site.presence[i, t], site.presence[i, t + 1])
+            most = ramp + np.maximum(f * site.min_charge_kw[i] - ramp, 0.0)
+            most = most + np.maximum(f * site.min_discharge_kw[i] - ramp, 0.0)
+        rows = self.ramp_row[i, t + 1] = model.add_rows(len(i), -most, most)
         for columns, sign in ((self.charge, 1.0), (self.discharge, -1.0)):
             for step, side in ((t + 1, sign), (t, -sign)):
                 has = columns[i, step] >= 0

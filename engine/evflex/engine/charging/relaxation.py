@@ -1,4 +1,4 @@
-"""The convex relaxation: a plan without minimums, starts and quanta, the bound that it proves, and the limits' prices."""
+"""The convex relaxation: a plan without minimums, starts and quanta, its bound, and the prices of the limits."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from evflex.engine.supply_tree import FloatArray
 
 # Wishes that rank before cost, first the most important; an Evaluation has their values in this order.
 LEVEL_NAMES = ("safety relief", "minimum energy", "agreement", "shortfall")
+# A wish before cost is met as far as possible when it misses its proven least by this (kWh, or share).
+LEVEL_TOLERANCE_KWH = 2e-6
 # A price for wishes that rank before cost, in multiples of the highest rate: where it leaves no wish open, the ranking
 # is settled by one solve.
 PENALTY = 1e3
@@ -35,7 +37,8 @@ class RankedBound:
 
     Attributes:
         objective: Bound for plans whose wishes before cost equal ``levels``.
-        levels: Value of each wish before cost, by name, in kWh.
+        levels: Least value of each wish before cost, by name, in kWh, of plans that meet those before it as far; 0 for
+            those that are missing.
         level_price: What the bound loses for each kWh by which a plan misses a level.
     """
 
@@ -49,6 +52,13 @@ class RankedBound:
             name: max(0.0, rank - self.levels.get(name, 0.0)) for name, rank in zip(LEVEL_NAMES, ranks, strict=True)
         }
         return self.objective - sum(self.level_price.get(name, 0.0) * value for name, value in missed.items())
+
+    def reached_by(self, ranks: tuple[float, ...]) -> bool:
+        """Whether no plan has smaller wishes before cost, in their order."""
+        return all(
+            rank <= self.levels.get(name, 0.0) + LEVEL_TOLERANCE_KWH * max(1.0, rank)
+            for name, rank in zip(LEVEL_NAMES, ranks, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +88,11 @@ class Relaxation:
     row_dual: FloatArray
     method: str
     proven: bool
+    # What reports tell from: limits' prices that count open wishes too (objective per kW; negative below), and the
+    # wish, in kWh per kW, that each limit takes; None where no wish is open.
+    reported_price: FloatArray | None = None
+    reported_agreement_price: FloatArray | None = None
+    blame: FloatArray | None = None
 
 
 def relax(site: Site, budget: Budget) -> Relaxation | None:
@@ -92,9 +107,13 @@ def _relax_program(site: Site, budget: Budget) -> Relaxation | None:
     if ranked is None:
         return None
     solution = ranked.solution
-    dual = np.append(solution.row_dual, 0.0)
+    rows = model.program.matrix.shape[0]
+    dual, open_dual, wish_dual = (
+        np.append(values[:rows], 0.0) for values in (solution.row_dual, ranked.priced_dual, ranked.wish_dual)
+    )
     bound = solution.bound + model.constant - fixed_load_objective(site) if solution.optimal else -np.inf
     price, free_price = _marginal_prices(model, solution.row_dual)
+    some_open = bool(wish_dual.any())
     return Relaxation(
         model=model,
         power_kw=net_power_kw(site, model, solution.x),
@@ -103,9 +122,12 @@ def _relax_program(site: Site, budget: Budget) -> Relaxation | None:
         free_price=free_price,
         limit_price=-dual[model.limit_row],
         agreement_price=-dual[model.agreement_row],
-        row_dual=solution.row_dual[: model.program.matrix.shape[0]],
+        row_dual=dual[:-1],
         method="linear program",
         proven=solution.optimal,
+        reported_price=-open_dual[model.limit_row] if some_open else None,
+        reported_agreement_price=-open_dual[model.agreement_row] if some_open else None,
+        blame=np.abs(wish_dual[model.limit_row]) + np.abs(wish_dual[model.agreement_row]) if some_open else None,
     )
 
 
@@ -286,73 +308,74 @@ class RankedSolution:
     """Answer of :func:`solve_ranked`.
 
     Attributes:
-        solution: The last solve, whose objective is cost.
-        levels: Least value of each level.
-        level_price: Price of each level; zeros for a mixed-integer program.
-        levels_proven: Whether every level was minimised to the end.
+        solution: The last solve, whose objective is cost; its bound is minus infinity where time stopped it.
+        levels: Least value of each level, as far as it is proven; each counts for points that meet those before it.
+        level_price: Price of each level.
+        wish_dual: Duals of the rows in the solves of levels that stayed open, in kWh for each unit of a row. (rows,).
+        priced_dual: Duals of the rows in the objective when each level that stayed open has its price besides. (rows,).
     """
 
     solution: ProgramSolution
     levels: dict[str, float]
     level_price: dict[str, float]
-    levels_proven: bool
+    wish_dual: FloatArray
+    priced_dual: FloatArray
 
 
-def solve_ranked(
-    model: SiteProgram, budget: Budget, *, absolute_gap: float = 0.0, start: dict[int, float] | None = None
-) -> RankedSolution | None:
-    """Minimise the levels in their order, then cost; None when no point was found in time.
+def solve_ranked(model: SiteProgram, budget: Budget, *, precise: bool = False) -> RankedSolution | None:
+    """Minimise the levels of a linear program in their order, then cost; None when no point was found in time.
 
     Args:
         model: The program.
         budget: Time and cancellation.
-        absolute_gap: Gap at which a mixed-integer program may stop.
-        start: Values of binary columns to start from.
+        precise: Whether rows are kept to the finest tolerance.
     """
     program = model.program
-    solver = Solver(program, budget)
+    solver = Solver(program, budget, precise=precise)
+    rows = program.matrix.shape[0]
     method = LpMethod.SIMPLEX if len(program.cost) < _INTERIOR_POINT_COLUMNS else LpMethod.INTERIOR_POINT
-    if start:
-        solver.start_from(start)
-    if not model.levels:
-        solution = solver.solve(method, absolute_gap=absolute_gap)
-        return RankedSolution(solution, {}, {}, True) if solution.has_point else None
-
+    names = [level.name for level in model.levels]
     penalty = PENALTY * max(float(np.abs(program.cost).max(initial=0.0)), 1e-3)
-    if not program.integer.any():
-        penalised = program.cost.copy()
-        for level in model.levels:
-            penalised[level.columns] += penalty * level.weights
-        solver.set_cost(penalised)
-        solution = solver.solve(method)
-        if solution.optimal and all(_value(level, solution.x) <= 1e-9 for level in model.levels):
-            names = [level.name for level in model.levels]
-            return RankedSolution(solution, dict.fromkeys(names, 0.0), dict.fromkeys(names, penalty), True)
+    penalised = program.cost.copy()
+    for level in model.levels:
+        penalised[level.columns] += penalty * level.weights
+    solver.set_cost(penalised)
+    solution = solver.solve(method)
+    if not model.levels or (solution.optimal and all(_value(level, solution.x) <= 1e-9 for level in model.levels)):
+        prices = dict.fromkeys(names, penalty)
+        none = np.zeros(rows)
+        return RankedSolution(solution, {}, prices, none, solution.row_dual) if solution.has_point else None
 
     levels: dict[str, float] = {}
-    proven = True
+    duals: dict[str, FloatArray] = {}
+    last = solution if solution.has_point else None
     for level in model.levels:
         cost = np.zeros_like(program.cost)
         cost[level.columns] = level.weights
         solver.set_cost(cost)
         solution = solver.solve(method)
-        if not solution.has_point:
-            return None
-        proven &= solution.optimal
+        if not solution.optimal:
+            break
+        last = solution
         value = max(0.0, _value(level, solution.x))
         levels[level.name] = value
+        if value > 1e-7:
+            duals[level.name] = solution.row_dual[:rows]
         solver.add_row(level.columns, level.weights, -INFINITY, value + 1e-9 * max(1.0, value))
-        if program.integer.any():
-            solver.start_from(dict(enumerate(solution.x)))
-    solver.set_cost(program.cost)
-    last = solver.solve(method, absolute_gap=absolute_gap)
-    if not last.has_point:
-        last = replace(solution, bound=-np.inf, optimal=False)
-    dual = np.zeros(program.matrix.shape[0] + len(levels))
-    dual[: len(last.row_dual)] = last.row_dual
-    own = dual[program.matrix.shape[0] :]
-    prices = {level.name: max(0.0, -float(own[k])) for k, level in enumerate(model.levels)}
-    return RankedSolution(last, levels, prices, proven)
+    else:
+        solver.set_cost(program.cost)
+        solution = solver.solve(method)
+        if solution.optimal:
+            own = solution.row_dual[rows:]
+            prices = {name: max(0.0, -float(own[k])) for k, name in enumerate(names)}
+            wish = sum(duals.values(), np.zeros(rows))
+            priced = solution.row_dual[:rows] + sum(prices[name] * dual for name, dual in duals.items())
+            return RankedSolution(solution, levels, prices, wish, priced)
+    if last is None:
+        return None
+    last = replace(last, bound=-np.inf, optimal=False, row_dual=np.zeros(rows))
+    none = np.zeros(rows)
+    return RankedSolution(last, levels, dict.fromkeys(names, 0.0), none, none)
 
 
 def _value(level: Level, x: FloatArray) -> float:

@@ -8,7 +8,7 @@ from evflex.engine.charging.evaluation import Evaluation
 from evflex.engine.charging.relaxation import Relaxation
 from evflex.engine.charging.schedule import LimitRows, LimitUnit, Schedule, SessionResults
 from evflex.engine.charging.site import Site
-from evflex.engine.supply_tree import ACTIVE, PHASE_COUNT, FloatArray, IntArray
+from evflex.engine.supply_tree import ACTIVE, PHASE_COUNT, BoolArray, FloatArray, IntArray
 from evflex.engine.termination import Termination
 
 # A limit with a smaller price (objective per kWh or ampere-hour) does not bind; a smaller excess is rounding (kW or A).
@@ -100,6 +100,9 @@ def _limiting_nodes(site: Site, plan: Evaluation, relaxation: Relaxation | None)
         return out
     limits = site.limits
     price = np.maximum(relaxation.limit_price, 0.0) + np.maximum(relaxation.agreement_price, 0.0)
+    if relaxation.blame is not None:
+        # Wishes before cost are open: what took them counts, not what energy costs elsewhere.
+        price = relaxation.blame
     for i in short:
         entries = slice(limits.session_start[i], limits.session_start[i + 1])
         present = site.presence[i] > 0.0
@@ -114,8 +117,12 @@ def _binding_limits(site: Site, relaxation: Relaxation | None) -> LimitRows:
     if relaxation is None:
         return _rows([])
     limits, tree = site.limits, site.tree
+    own, agreement = relaxation.reported_price, relaxation.reported_agreement_price
+    own = relaxation.limit_price if own is None else own
+    agreement = relaxation.agreement_price if agreement is None else agreement
     parts = []
-    for price, agreed in ((relaxation.limit_price, False), (relaxation.agreement_price, True)):
+    for price, agreed in ((own, False), (agreement, True)):
+        price = np.where(_given_up(site, agreed), 0.0, price)
         per_kwh = price / site.step_h
         g, t = np.nonzero(np.abs(per_kwh) > _LEAST_PRICE)
         node, phase = limits.node[g], limits.phase[g]
@@ -128,6 +135,26 @@ def _binding_limits(site: Site, relaxation: Relaxation | None) -> LimitRows:
         amount = np.abs(per_kwh[g, t]) * np.where(phase > 0, tree.nominal_voltage_v[node] / 1000.0, 1.0)
         parts.append((node, t, phase, unit, limit, amount))
     return _rows(parts)
+
+
+def _given_up(site: Site, agreed: bool) -> BoolArray:
+    """Limits that fixed load alone exceeds and no session relieves: a little more of them changes nothing. (groups, T).
+
+    Fixed load includes uncontrolled charging.
+    """
+    limits, tree = site.limits, site.tree
+    total = (limits.phase == 0)[:, None]
+    fixed = np.where(total, tree.fixed_kw[limits.node], tree.fixed_phase_kw[limits.node, limits.phase - 1])
+    if site.given_kw.any():
+        share = np.where(site.given_presence > 0.0, site.given_presence, 1.0)
+        session = np.repeat(np.arange(site.session_count), np.diff(limits.session_start))
+        np.add.at(fixed, limits.group, limits.weight[:, None] * (site.given_kw / share)[session])
+    if agreed:
+        return np.asarray((fixed > tree.agreement_import_kw[limits.node]) & (limits.agreement_kw >= 0.0))
+    most = (tree.nominal_voltage_v * tree.max_current_a / 1000.0)[limits.node, None]
+    upper = np.where(total, tree.max_import_kw[limits.node], most)
+    lower = np.where(total, -tree.max_export_kw[limits.node], -most)
+    return np.asarray(((fixed > upper) | (fixed < lower)) & (limits.relief_kw == 0.0))
 
 
 def _limit_violations(site: Site, power_kw: FloatArray) -> LimitRows:

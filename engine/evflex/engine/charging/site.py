@@ -33,8 +33,8 @@ class Limits:
         lower_kw: Least that sessions must draw (<= 0). (groups, T).
         relief_kw: What fixed load alone exceeds the upper (> 0) or the lower (< 0) limit by, where sessions can
             relieve it. (groups, T).
-        agreement_kw: Most that sessions may draw under the connection agreement; infinite where it cannot bind.
-            (groups, T).
+        agreement_kw: Most that sessions may draw under the connection agreement; infinite where it cannot bind,
+            negative where fixed load alone exceeds it and sessions can relieve it. (groups, T).
         session_start: Row pointers into ``group`` and ``weight``. Shape (n + 1,).
         group: Groups of each session.
         weight: Weight of the session in the group.
@@ -49,6 +49,11 @@ class Limits:
     session_start: IntArray
     group: IntArray
     weight: FloatArray
+
+    @property
+    def drawable_kw(self) -> FloatArray:
+        """Most that sessions that only charge may draw, agreements kept, (groups, T)."""
+        return np.maximum(np.minimum(self.upper_kw, self.agreement_kw), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,7 @@ def build_site(problem: ScheduleProblem, options: ScheduleOptions, margin_s: Flo
         options: Validated options.
         margin_s: Seconds before departure by which each session's energy is wanted. Shape (n,).
     """
-    grid, sessions, tariff = problem.grid, problem.sessions, problem.tariff
+    grid, sessions = problem.grid, problem.sessions
     tree = build_tree(problem.nodes, grid.step_count)
     node = _node_index(tree, sessions.node_ids)
     leave = np.maximum(sessions.departure_unix_s - margin_s, sessions.arrival_unix_s)
@@ -143,12 +148,13 @@ def build_site(problem: ScheduleProblem, options: ScheduleOptions, margin_s: Flo
     given = np.zeros_like(presence)
     given_presence = given
     if len(control) and not control.all():
-        given_presence = presence * ~control
+        # A departure margin is for what is planned; uncontrolled charging knows none.
+        given_presence = grid.presence_ratio(sessions.arrival_unix_s, sessions.departure_unix_s) * ~control
         presence = presence * control
         bounds = _Bounds.of(tree, weights, given_presence, max_charge, np.zeros_like(max_discharge), given, given)
         given = first_come_first_served(
             service_order(problem), given_presence, need / (sessions.charge_efficiency * grid.step_h),
-            max_charge, min_charge, quantum, np.minimum(bounds.upper_kw, bounds.agreement_kw),
+            max_charge, min_charge, quantum, bounds.drawable_kw,
             weights.session_start, weights.group, weights.weight,
         )  # fmt: skip
     bounds = _Bounds.of(tree, weights, presence, max_charge, max_discharge, given, given_presence)
@@ -193,8 +199,35 @@ def build_site(problem: ScheduleProblem, options: ScheduleOptions, margin_s: Flo
             weights.session_start,
             weights.group,
             weights.weight,
-        ),  # fmt: skip
+        ),
     )
+
+
+def uncontrolled_kw(site: Site) -> FloatArray:
+    """Uncontrolled charging, first come, first served: in every step, without departure margins. (n, T)."""
+    grid, sessions = site.problem.grid, site.problem.sessions
+    limits, presence, upper = site.limits, site.presence, site.limits.drawable_kw
+    if site.options.departure_margin_s > 0.0 or site.given_presence.any():
+        presence = grid.presence_ratio(sessions.arrival_unix_s, sessions.departure_unix_s)
+        weights = _Weights.of(site.tree, site.node, sessions.phases)
+        none = np.zeros_like(presence)
+        nothing = np.zeros(len(sessions))
+        upper = _Bounds.of(site.tree, weights, presence, site.max_charge_kw, nothing, none, none).drawable_kw
+    return _served(site, presence, site.need_kwh, upper, limits)
+
+
+def controlled_first_kw(site: Site) -> FloatArray:
+    """First come, first served in the controlled steps, after what uncontrolled steps give. (n, T)."""
+    given_kwh = site.problem.sessions.charge_efficiency * site.step_h * site.given_kw.sum(axis=1)
+    return _served(site, site.presence, site.need_kwh - given_kwh, site.limits.drawable_kw, site.limits)
+
+
+def _served(site: Site, presence: FloatArray, need_kwh: FloatArray, upper_kw: FloatArray, limits: Limits) -> FloatArray:
+    return first_come_first_served(
+        service_order(site.problem), presence, need_kwh / (site.problem.sessions.charge_efficiency * site.step_h),
+        site.max_charge_kw, site.min_charge_kw, site.quantum_kw, upper_kw, limits.session_start, limits.group,
+        limits.weight,
+    )  # fmt: skip
 
 
 def service_order(problem: ScheduleProblem) -> IntArray:
@@ -287,6 +320,11 @@ class _Bounds:
     relief_kw: FloatArray
     agreement_kw: FloatArray
 
+    @property
+    def drawable_kw(self) -> FloatArray:
+        """Most that sessions that only charge may draw, agreements kept, (groups, T)."""
+        return np.maximum(np.minimum(self.upper_kw, self.agreement_kw), 0.0)
+
     @classmethod
     def of(
         cls,
@@ -314,7 +352,7 @@ class _Bounds:
         relief = np.where((upper < 0.0) & (least < 0.0), -upper, 0.0)
         relief = np.where((lower > 0.0) & (most > 0.0), -lower, relief)
         upper, lower = np.maximum(upper, 0.0), np.minimum(lower, 0.0)
-        agreement = np.maximum(agreement, 0.0)
+        agreement = np.where(least < 0.0, agreement, np.maximum(agreement, 0.0))
         return cls(
             np.where(most <= upper + _SLACK_KW, np.inf, upper),
             np.where(least >= lower - _SLACK_KW, -np.inf, lower),

@@ -33,6 +33,7 @@ class Switched(NamedTuple):
         high: Largest power, 0 where absent, (n, T).
         quantum: Step of the settable mean power; 0: any power, (n, T).
         before: Whether the session charges just before the step without the plan's doing, (n, T).
+        must: Steps that are on whatever they cost, where the session can charge, (n, T).
         wanted: Sum of power that meets the need, (n,).
         most: Largest sum of power, (n,).
         short_price: Cost of a kW-step of shortfall, (n,).
@@ -49,6 +50,7 @@ class Switched(NamedTuple):
     high: FloatArray
     quantum: FloatArray
     before: BoolArray
+    must: BoolArray
     wanted: FloatArray
     most: FloatArray
     short_price: FloatArray
@@ -57,6 +59,14 @@ class Switched(NamedTuple):
     start_cost: float
     run_steps: int
     max_starts: int
+
+    def part(self, some: slice) -> Switched:
+        """Some of the sessions."""
+        return self._replace(
+            first=self.first[some], last=self.last[some], low=self.low[some], high=self.high[some],
+            quantum=self.quantum[some], before=self.before[some], must=self.must[some], wanted=self.wanted[some],
+            most=self.most[some], short_price=self.short_price[some], value=self.value[some], unit=self.unit[some],
+        )  # fmt: skip
 
 
 @kernel
@@ -77,7 +87,8 @@ def _end_cost(s: Switched, i: int, total: float) -> float:
 def _cheapest_pattern(s: Switched, i: int, price: FloatArray, on: BoolArray) -> float:
     """Dynamic program of session i.
 
-    State: run (0 off .. run_steps), starts (if limited), remainder (0 none, 1 to the need, 2 to the most), units so far.
+    State: run (0 off .. run_steps), starts (if limited), remainder (0 none, 1 to the need, 2 to the most), units so
+    far.
     """
     on[:] = False
     a, b, unit = s.first[i], s.last[i], s.unit[i]
@@ -107,6 +118,8 @@ def _cheapest_pattern(s: Switched, i: int, price: FloatArray, on: BoolArray) -> 
         ahead = np.full((states, units + 1), _HUGE)
         back, drawn = came[t - a], took[t - a]
         present = s.high[i, t] > _EPS
+        # Only an absence cuts a run short; a step without room does not.
+        absent = not present and s.low[i, t] <= 0.0
         k_low = int(np.floor(s.low[i, t] / unit + 1e-7))
         k_high = int(np.ceil(s.high[i, t] / unit - 1e-7))
         # A charger set in quanta carries a remainder only where the step, only partly present, is no whole unit.
@@ -117,7 +130,7 @@ def _cheapest_pattern(s: Switched, i: int, price: FloatArray, on: BoolArray) -> 
             count = (state // kinds) % counts
             run = state // (kinds * counts)
             # Rest: from rest, from a run that is long enough, or because the session is not there.
-            if run == 0 or run == s.run_steps or not present:
+            if (run == 0 or run == s.run_steps or absent) and not (present and s.must[i, t]):
                 rest = kinds * count + kind
                 for e in range(top + 1):
                     if now[state, e] < ahead[rest, e]:
@@ -129,7 +142,9 @@ def _cheapest_pattern(s: Switched, i: int, price: FloatArray, on: BoolArray) -> 
             if into_count > s.max_starts:
                 continue
             cost = s.start_cost * starts
-            into = kinds * (min(run + 1, s.run_steps) * counts + into_count) + kind
+            # A run that was under way before has no shortest length left but what ``must`` says.
+            longer = s.run_steps if run == 0 and starts == 0 else min(run + 1, s.run_steps)
+            into = kinds * (longer * counts + into_count) + kind
             for k in (k_low, k_high):
                 for e in range(min(top, units - k) + 1):
                     c = now[state, e] + cost + unit_cost * k
@@ -143,8 +158,11 @@ def _cheapest_pattern(s: Switched, i: int, price: FloatArray, on: BoolArray) -> 
                 rest_kw = remainders[other]
                 k_last = k_high if rest_kw <= _EPS else k_high - 1
                 if k_last >= k_low:
-                    _draw_between(now[state], ahead[into + other], back[into + other], drawn[into + other], window, state,
-                                  top, k_low, k_last, unit_cost, cost + price[t] * rest_kw)  # fmt: skip
+                    to = into + other
+                    _draw_between(
+                        now[state], ahead[to], back[to], drawn[to], window, state, top, k_low, k_last, unit_cost,
+                        cost + price[t] * rest_kw,
+                    )  # fmt: skip
         now = ahead
         top = min(units, top + k_high) if present else top
     best, state, e = _HUGE, 0, 0
@@ -152,7 +170,12 @@ def _cheapest_pattern(s: Switched, i: int, price: FloatArray, on: BoolArray) -> 
         kind = last % kinds
         for filled in range(units + 1):
             if now[last, filled] < _HUGE:
-                total = min(filled * unit + remainders[kind], s.most[i])
+                total = filled * unit + remainders[kind]
+                if total > s.most[i] + _EPS:
+                    # Only a remainder that is credited in full may reach beyond what the battery takes.
+                    if not quantised:
+                        continue
+                    total = s.most[i]
                 c = now[last, filled] + _end_cost(s, i, total)
                 if c < best - 1e-15:
                     best, state, e = c, last, filled
@@ -301,7 +324,7 @@ def replan_sessions(
                     overloaded |= load[shared.group[k], t] > shared.upper[shared.group[k], t] + 1e-7
         if relieve and not overloaded:
             continue
-        high = s.high[i].copy()
+        high, blocked = s.high[i].copy(), False
         for t in range(a, b):
             if high[t] <= 0.0:
                 continue
@@ -316,6 +339,9 @@ def replan_sessions(
                     high[t] = np.floor(room / s.quantum[i, t] + 1e-7) * s.quantum[i, t]
                 if high[t] < s.low[i, t] - _EPS or high[t] <= _EPS:
                     high[t] = 0.0
+                    blocked |= s.must[i, t]
+        if blocked:
+            continue
         alone = _alone(s, i, high)
         _cheapest_pattern(alone, 0, price[i], on)
         fill_pattern(alone, 0, price[i], on, fresh)
@@ -336,8 +362,9 @@ def _alone(s: Switched, i: int, high: FloatArray) -> Switched:
     """Session i as the only one, with other largest powers."""
     one = slice(i, i + 1)
     return Switched(
-        s.first[one], s.last[one], s.low[one], high.reshape(1, -1), s.quantum[one], s.before[one], s.wanted[one],
-        s.most[one], s.short_price[one], s.value[one], s.unit[one], s.start_cost, s.run_steps, s.max_starts,
+        s.first[one], s.last[one], s.low[one], high.reshape(1, -1), s.quantum[one], s.before[one], s.must[one],
+        s.wanted[one], s.most[one], s.short_price[one], s.value[one], s.unit[one], s.start_cost, s.run_steps,
+        s.max_starts,
     )  # fmt: skip
 
 
