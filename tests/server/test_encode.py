@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,8 @@ from evflex.server.charging.decode import decode_request
 from evflex.server.charging.encode import chunked, encode_schedule
 from evflex.server.charging.stored import keep_rows
 from evflex.server.errors import ServiceError
-from evflex.server.wire import set_doubles
+from evflex.server.rows import RowLayout
+from evflex.server.wire import packed_doubles
 from tests.server.support import empty_plan, site_request
 
 
@@ -30,8 +33,55 @@ def schedule_of(sessions: int, steps: int, *, currents: bool = False) -> schedul
 @given(arrays.arrays(np.float64, st.tuples(st.integers(0, 5), st.integers(0, 40))))
 def test_doubles_arrive_as_they_were(values: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> None:
     message = schedule_pb2.Schedule()
-    set_doubles(message, schedule_pb2.Schedule.POWER_KW_FIELD_NUMBER, values.T)
+    message.MergeFromString(packed_doubles(schedule_pb2.Schedule.POWER_KW_FIELD_NUMBER, values.T))
     np.testing.assert_array_equal(np.array(message.power_kw), values.T.ravel())
+
+
+LIMITS = RowLayout.of(13, 1, {"limit": 5, "shadow_price": 6}, {"step": 2, "phase": 3, "unit": 4})
+limit_rows = st.lists(
+    st.tuples(
+        st.text(max_size=200), st.floats(allow_nan=False), st.floats(allow_nan=False),
+        st.integers(0, 2**31 - 1), st.integers(0, 3), st.integers(0, 4),
+    ),
+    max_size=5,
+)  # fmt: skip
+
+
+@given(limit_rows)
+def test_rows_are_written_as_protobuf_writes_them(rows: list[tuple[str, float, float, int, int, int]]) -> None:
+    slow = schedule_pb2.Schedule()
+    for node_id, limit, price, step, phase, unit in rows:
+        slow.binding_limits.add(
+            node_id=node_id, limit=limit, shadow_price=price, step=step,
+            phase=phase, unit=unit,
+        )  # fmt: skip
+    columns = {
+        "limit": np.array([row[1] for row in rows]),
+        "shadow_price": np.array([row[2] for row in rows]),
+        "step": np.array([row[3] for row in rows], dtype=np.int64),
+        "phase": np.array([row[4] for row in rows], dtype=np.int64),
+        "unit": np.array([row[5] for row in rows], dtype=np.int64),
+    }
+    written = LIMITS.write([row[0] for row in rows], columns.__getitem__)
+    assert schedule_pb2.Schedule.FromString(written) == slow
+
+
+def test_outcome_of_each_session_is_told() -> None:
+    request = site_request(sessions=2, steps=3)
+    problem = decode_request(request, 1.0).problem
+    plan = empty_plan(problem)
+    outcome = dataclasses.replace(
+        plan.sessions, minimum_shortfall_kwh=np.array([0.0, 2.5]), starts=np.array([0, 300]),
+        limiting_node_index=np.array([-1, 0]),
+    )  # fmt: skip
+    schedule = schedule_pb2.Schedule()
+    encode_schedule(schedule, request, problem, dataclasses.replace(plan, sessions=outcome), "tenant", 0)
+    first, second = schedule.session_results
+    assert (first.session_id, first.minimum_shortfall_kwh, first.limiting_node_id) == ("session-0", 0.0, "")
+    assert (second.minimum_shortfall_kwh, second.starts, second.limiting_node_id) == (2.5, 300, "root")
+    assert (schedule.peak_cost, schedule.uncontrolled.shortfall_kwh) == (1.0, 12.0)
+    (limit,) = schedule.binding_limits
+    assert (limit.node_id, limit.step, limit.limit, limit.shadow_price) == ("root", 1, 50.0, 0.1)
 
 
 def test_small_schedule_is_one_part() -> None:

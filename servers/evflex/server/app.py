@@ -17,6 +17,7 @@ from structlog.typing import FilteringBoundLogger
 from evflex.charging.v1 import charging_service_pb2, charging_service_pb2_grpc
 from evflex.server.caller import CallerResolver, caller_resolver
 from evflex.server.charging.decode import warm_up_decoding
+from evflex.server.charging.encode import warm_up_encoding
 from evflex.server.charging.planner import Planner
 from evflex.server.charging.servicer import ChargingServicer
 from evflex.server.charging.watch_hub import WatchHub
@@ -206,6 +207,7 @@ class Server:
         try:
             if self.settings.warm_up:
                 warm_up_decoding()
+                warm_up_encoding()
                 self._engine.warm_up()
         except Exception as error:
             self.log.error("warm-up failed", exception=type(error).__name__, places=places(error))

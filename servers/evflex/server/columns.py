@@ -71,15 +71,23 @@ class Layout:
             Numbers, booleans and enums as doubles; shape (columns, count).
         """
         table = np.empty((len(self.names), count))
-        table[:] = self.defaults[:, None]
         data = np.frombuffer(serialized, dtype=np.uint8)
-        _read(data, field_number, self.column_of, self.child_of, table)
+        _read(data, field_number, self.column_of, self.child_of, self.defaults, table)
         return table
 
 
 @njit(cache=True, nogil=True)
-def _read(data: ByteArray, field_number: int, column_of: IntArray, child_of: IntArray, table: FloatArray) -> None:
+def _read(
+    data: ByteArray,
+    field_number: int,
+    column_of: IntArray,
+    child_of: IntArray,
+    defaults: FloatArray,
+    table: FloatArray,
+) -> None:
     """Fill a column of `table` from each message of the repeated field."""
+    for column in range(table.shape[0]):
+        table[column] = defaults[column]
     bits = np.empty(1, dtype=np.uint64)
     number = bits.view(np.float64)
     at, item = 0, 0

@@ -57,13 +57,9 @@ def decoded(request: object) -> object:
     return request
 
 
-def set_doubles(message: Message, field_number: int, values: NDArray[np.float64]) -> None:
-    """Append an array to a packed `repeated double` field, 20 times faster than `extend(values.tolist())`.
-
-    What is merged is the field as the wire has it: key, length in bytes, and little-endian doubles.
-    """
-    if values.size:
-        message.MergeFromString(delimited(field_number, np.ascontiguousarray(values, dtype="<f8").tobytes()))
+def packed_doubles(field_number: int, values: NDArray[np.float64]) -> bytes:
+    """An array as a packed `repeated double` field; merging it is 20 times faster than `extend(values.tolist())`."""
+    return delimited(field_number, np.ascontiguousarray(values, dtype="<f8").tobytes()) if values.size else b""
 
 
 def delimited(field_number: int, content: bytes) -> bytes:

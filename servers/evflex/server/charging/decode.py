@@ -8,6 +8,7 @@ from math import inf, nan
 from typing import TypeVar
 
 import numpy as np
+from numba import njit
 
 from evflex.charging.v1 import charging_service_pb2, charging_session_pb2, schedule_options_pb2, tariff_pb2
 from evflex.common.v1 import supply_node_pb2, time_grid_pb2
@@ -44,8 +45,9 @@ _ABSENT = -1.7e308
 _NO_TIME_S = MAX_TIMESTAMP_S + 0.5
 _TIME_FIELDS = ("arrival_time", "departure_time", "minimum_energy_time", "state.run_duration")
 # Limits of seconds, then of nanos, of these times.
-_TIME_LOW = np.array([[MIN_TIMESTAMP_S] * 3 + [-MAX_DURATION_S, 0, 0, 0, 1 - NANOS]], dtype=np.float64).T
-_TIME_HIGH = np.array([[_NO_TIME_S] * 3 + [MAX_DURATION_S] + [NANOS - 1] * 4], dtype=np.float64).T
+_TIME_COUNT = len(_TIME_FIELDS)
+_TIME_LOW = np.array([MIN_TIMESTAMP_S] * 3 + [-MAX_DURATION_S, 0, 0, 0, 1 - NANOS], dtype=np.float64)
+_TIME_HIGH = np.array([_NO_TIME_S] * 3 + [MAX_DURATION_S] + [NANOS - 1] * 4, dtype=np.float64)
 _LIMIT_FIELDS = ("shortfall_price_per_kwh", "max_ramp_kw_per_step", "max_cycles")
 
 _SESSIONS_FIELD = charging_service_pb2.OptimizeScheduleRequest.SESSIONS_FIELD_NUMBER
@@ -82,6 +84,10 @@ _SESSION_LAYOUT = Layout.of(
         "max_cycles": ((_Session.MAX_CYCLES_FIELD_NUMBER,), _ABSENT),
     }
 )
+_MINIMUM_TIME = _TIME_FIELDS.index("minimum_energy_time")
+_NEEDED = _SESSION_LAYOUT.names.index("energy_needed_kwh")
+_HEADROOM = _SESSION_LAYOUT.names.index("energy_headroom_kwh")
+_FIRST_LIMIT = _SESSION_LAYOUT.names.index(_LIMIT_FIELDS[0])
 _NONE = np.empty(0)
 _NONE.flags.writeable = False
 _ALL_STEPS = np.empty(0, dtype=np.bool_)
@@ -161,21 +167,10 @@ def _nodes(rules: Rules, messages: Sequence[supply_node_pb2.SupplyNode]) -> Supp
     nodes = list(messages)
     node_ids = tuple([node.node_id for node in nodes])
     parent_node_ids = tuple([node.parent_node_id for node in nodes])
-    check_ids(rules, "nodes", "node_id", node_ids)
-    check_ids(rules, "nodes", "parent_node_id", parent_node_ids)
-    table = np.array(
-        [
-            (
-                node.max_current_a if node.HasField("max_current_a") else inf,
-                node.nominal_voltage_v if node.HasField("nominal_voltage_v") else DEFAULT_VOLTAGE_V,
-                node.fixed_load_phases,
-            )
-            for node in nodes
-        ],
-        dtype=np.float64,
-    ).reshape(-1, 3)
-    for i, node in enumerate(nodes):
-        if node.max_current_a == inf:  # the engine's word for "no limit", which a caller says by leaving it out
+    check_ids(rules, "nodes", {"node_id": node_ids, "parent_node_id": parent_node_ids})
+    max_current_a = [node.max_current_a if node.HasField("max_current_a") else None for node in nodes]
+    for i, limit_a in enumerate(max_current_a):
+        if limit_a == inf:  # the engine's word for "no limit", which a caller says by leaving it out
             rules.check(False, f"nodes[{i}].max_current_a", "must be finite and >= 0, is inf")
     return SupplyNodes(
         node_ids,
@@ -183,10 +178,13 @@ def _nodes(rules: Rules, messages: Sequence[supply_node_pb2.SupplyNode]) -> Supp
         tuple([_floats(node.max_import_kw) for node in nodes]),
         tuple([_floats(node.max_export_kw) for node in nodes]),
         tuple([_floats(node.agreement_import_kw) for node in nodes]),
-        table[:, 0].copy(),
-        table[:, 1].copy(),
+        np.array([inf if limit_a is None else limit_a for limit_a in max_current_a], dtype=np.float64),
+        np.array(
+            [node.nominal_voltage_v if node.HasField("nominal_voltage_v") else DEFAULT_VOLTAGE_V for node in nodes],
+            dtype=np.float64,
+        ),
         tuple([_floats(node.fixed_load_kw) for node in nodes]),
-        table[:, 2].astype(np.int64),
+        np.array([node.fixed_load_phases for node in nodes], dtype=np.int64),
     )
 
 
@@ -195,28 +193,26 @@ def _sessions(rules: Rules, request: charging_service_pb2.OptimizeScheduleReques
     session_ids = tuple([s.session_id for s in messages])
     evse_ids = tuple([s.evse_id for s in messages])
     node_ids = tuple([s.node_id for s in messages])
-    check_ids(rules, "sessions", "session_id", session_ids)
-    check_ids(rules, "sessions", "evse_id", evse_ids)
-    check_ids(rules, "sessions", "node_id", node_ids)
-    table = _SESSION_LAYOUT.read(request.SerializeToString(), _SESSIONS_FIELD, len(messages))
-    times = _times(rules, table[:8])
+    check_ids(rules, "sessions", {"session_id": session_ids, "evse_id": evse_ids, "node_id": node_ids})
+    serialized = request.SerializeToString()
+    table = _SESSION_LAYOUT.read(serialized, _SESSIONS_FIELD, len(messages))
+    if not _resolve(table):
+        _name_wire_faults(rules, _SESSION_LAYOUT.read(serialized, _SESSIONS_FIELD, len(messages)))
     (
+        arrival_unix_s, departure_unix_s, minimum_energy_unix_s, run_duration_s, _, _, _, _,
         needed_kwh, minimum_kwh, headroom_kwh, available_kwh, max_charge_kw, min_charge_kw, max_discharge_kw,
         min_discharge_kw, charge_efficiency, discharge_efficiency, discharge_cost, energy_value, shortfall_weight,
         phases, delivered_kwh, charging_now, shortfall_price, max_ramp_kw, max_cycles,
-    ) = table[8:]  # fmt: skip
-    _resolve_absent(rules, table[24:])
-    without_headroom = headroom_kwh == _ABSENT
-    headroom_kwh[without_headroom] = needed_kwh[without_headroom]
+    ) = table  # fmt: skip
     return Sessions(
         session_ids=session_ids,
         evse_ids=evse_ids,
         node_ids=node_ids,
-        arrival_unix_s=times[0],
-        departure_unix_s=times[1],
+        arrival_unix_s=arrival_unix_s,
+        departure_unix_s=departure_unix_s,
         energy_needed_kwh=needed_kwh,
         minimum_energy_kwh=minimum_kwh,
-        minimum_energy_unix_s=times[2],
+        minimum_energy_unix_s=minimum_energy_unix_s,
         energy_headroom_kwh=headroom_kwh,
         energy_available_kwh=available_kwh,
         max_charge_kw=max_charge_kw,
@@ -234,31 +230,40 @@ def _sessions(rules: Rules, request: charging_service_pb2.OptimizeScheduleReques
         max_cycles=max_cycles,
         delivered_kwh=delivered_kwh,
         charging_now=charging_now.astype(np.bool_),
-        run_duration_s=times[3],
+        run_duration_s=run_duration_s,
     )
 
 
-def _times(rules: Rules, table: FloatArray) -> FloatArray:
-    """Arrival, departure, minimum energy time and run duration in seconds, from rows of seconds and of nanos."""
-    if not ((table >= _TIME_LOW) & (table <= _TIME_HIGH)).all():
-        for row, i in zip(*np.nonzero((table < _TIME_LOW) | (table > _TIME_HIGH)), strict=True):
-            rules.check(False, f"sessions[{i}].{_TIME_FIELDS[row % 4]}", "must be a valid protobuf time")
-    times = table[:4] + 1e-9 * table[4:]
-    times[2][table[2] == _NO_TIME_S] = inf
-    return times
+@njit(cache=True, nogil=True)
+def _resolve(table: FloatArray) -> bool:
+    """Make seconds of seconds and nanos, and give what is absent its meaning; False where a value is not allowed."""
+    sound = True
+    for i in range(table.shape[1]):
+        for row in range(_TIME_COUNT):
+            seconds, nanos = table[row, i], table[row + _TIME_COUNT, i]
+            sound &= not (seconds < _TIME_LOW[row] or seconds > _TIME_HIGH[row])
+            sound &= not (nanos < _TIME_LOW[row + _TIME_COUNT] or nanos > _TIME_HIGH[row + _TIME_COUNT])
+            table[row, i] = seconds + 1e-9 * nanos
+        if table[_MINIMUM_TIME, i] == _NO_TIME_S:
+            table[_MINIMUM_TIME, i] = inf
+        if table[_HEADROOM, i] == _ABSENT:
+            table[_HEADROOM, i] = table[_NEEDED, i]
+        for row in range(_FIRST_LIMIT, table.shape[0]):
+            if table[row, i] == _ABSENT:
+                table[row, i] = nan if row == _FIRST_LIMIT else inf
+            else:
+                sound &= np.isfinite(table[row, i])
+    return sound
 
 
-def _resolve_absent(rules: Rules, limits: FloatArray) -> None:
-    """Replace absent prices by NaN and absent limits by infinity, and report those that a caller wrote so."""
-    absent = limits == _ABSENT
-    if absent.all():
-        limits[0] = nan
-        limits[1:] = inf
-        return
+def _name_wire_faults(rules: Rules, table: FloatArray) -> None:
+    """Report times that protobuf does not allow, and absent limits that a caller wrote as NaN or infinity."""
+    times = table[: 2 * _TIME_COUNT]
+    for row, i in zip(*np.nonzero((times < _TIME_LOW[:, None]) | (times > _TIME_HIGH[:, None])), strict=True):
+        rules.check(False, f"sessions[{i}].{_TIME_FIELDS[row % _TIME_COUNT]}", "must be a valid protobuf time")
+    limits = table[_FIRST_LIMIT:]
     for row, i in zip(*np.nonzero(~np.isfinite(limits)), strict=True):
         rules.check(False, f"sessions[{i}].{_LIMIT_FIELDS[row]}", f"must be finite, is {limits[row, i]}")
-    limits[0][absent[0]] = nan
-    limits[1:][absent[1:]] = inf
 
 
 def _tariff(rules: Rules, tariff: tariff_pb2.Tariff) -> Tariff:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
+from operator import attrgetter
 from typing import cast
 
+import numpy as np
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from evflex.charging.v1 import charging_service_pb2, schedule_pb2
@@ -12,7 +16,8 @@ from evflex.common.v1 import termination_pb2
 from evflex.engine.charging.model import ScheduleProblem
 from evflex.engine.charging.schedule import LimitRows, Schedule, ScheduleFigures
 from evflex.engine.termination import Termination
-from evflex.server.wire import set_doubles
+from evflex.server.rows import Doubles, RowLayout
+from evflex.server.wire import delimited, packed_doubles
 
 _Schedule = schedule_pb2.Schedule
 MEBIBYTE = 1 << 20
@@ -26,6 +31,36 @@ _LIMIT_ROWS = ("binding_limits", "limit_violations")
 _MICROS = 1_000_000
 _DOUBLE_BYTES = 8
 
+_FIGURE_NAMES = tuple(field.name for field in fields(ScheduleFigures))
+_figure_values = attrgetter(*_FIGURE_NAMES)
+_RESULT_COLUMNS = (
+    "delivered_kwh", "shortfall_kwh", "minimum_shortfall_kwh", "cost", "emissions_kg", "self_supplied_kwh", "starts",
+)  # fmt: skip
+
+
+def _numbers(message: type[Message], *names: str) -> dict[str, int]:
+    """Number of each field that is named."""
+    return {name: message.DESCRIPTOR.fields_by_name[name].number for name in names}
+
+
+def _limit_layout(field_number: int, message: type[Message], amount: str) -> RowLayout:
+    (text,) = _numbers(message, "node_id").values()
+    ints = _numbers(message, "step", "phase", "unit")
+    doubles = _numbers(message, "limit", amount)
+    return RowLayout.of(field_number, text, {"limit": doubles["limit"], "amount": doubles[amount]}, ints)
+
+
+_FIGURES = Doubles(*_numbers(_Schedule, *_FIGURE_NAMES).values())
+_UNCONTROLLED = Doubles(*_numbers(schedule_pb2.ScheduleFigures, *_FIGURE_NAMES).values())
+_RESULTS = RowLayout.of(
+    _Schedule.SESSION_RESULTS_FIELD_NUMBER,
+    schedule_pb2.SessionResult.SESSION_ID_FIELD_NUMBER,
+    _numbers(schedule_pb2.SessionResult, *_RESULT_COLUMNS[:-1]),
+    _numbers(schedule_pb2.SessionResult, _RESULT_COLUMNS[-1]),
+)
+_BINDING = _limit_layout(_Schedule.BINDING_LIMITS_FIELD_NUMBER, schedule_pb2.BindingLimit, "shadow_price")
+_VIOLATION = _limit_layout(_Schedule.LIMIT_VIOLATIONS_FIELD_NUMBER, schedule_pb2.LimitViolation, "excess")
+
 
 def encode_schedule(
     into: schedule_pb2.Schedule,
@@ -36,7 +71,7 @@ def encode_schedule(
     create_time_unix_us: int,
 ) -> None:
     """Write the plan into an empty message, without what only a stored schedule has."""
-    sessions = problem.sessions
+    sessions, outcome, figures = problem.sessions, plan.sessions, plan.figures
     into.site_id = request.site_id
     into.area_id = request.area_id
     into.tenant_id = tenant_id
@@ -44,21 +79,31 @@ def encode_schedule(
     into.time_grid.CopyFrom(request.time_grid)
     into.session_ids.extend(sessions.session_ids)
     into.evse_ids.extend(sessions.evse_ids)
-    set_doubles(into, _Schedule.POWER_KW_FIELD_NUMBER, plan.power_kw)
+    parts = [
+        packed_doubles(_Schedule.POWER_KW_FIELD_NUMBER, plan.power_kw),
+        packed_doubles(_Schedule.ROOT_POWER_KW_FIELD_NUMBER, plan.root_power_kw),
+        packed_doubles(_Schedule.UNCONTROLLED_ROOT_POWER_KW_FIELD_NUMBER, plan.uncontrolled_root_power_kw),
+        _FIGURES.write(_figure_values(figures)),
+        delimited(_Schedule.UNCONTROLLED_FIELD_NUMBER, _UNCONTROLLED.write(_figure_values(plan.uncontrolled))),
+        _RESULTS.write(sessions.session_ids, lambda name: getattr(outcome, name)),
+        _limit_rows(_BINDING, problem, plan.binding_limits),
+        _limit_rows(_VIOLATION, problem, plan.limit_violations),
+    ]
     if request.options.return_currents:
-        set_doubles(into, _Schedule.CURRENT_A_FIELD_NUMBER, plan.current_a)
-    set_doubles(into, _Schedule.ROOT_POWER_KW_FIELD_NUMBER, plan.root_power_kw)
-    set_doubles(into, _Schedule.UNCONTROLLED_ROOT_POWER_KW_FIELD_NUMBER, plan.uncontrolled_root_power_kw)
-    _set_figures(into, plan.figures)
-    _set_figures(into.uncontrolled, plan.uncontrolled)
-    _add_session_results(into, problem, plan)
-    for node_id, step, phase, unit, limit, amount in _limit_rows(problem, plan.binding_limits):
-        into.binding_limits.add(node_id=node_id, step=step, phase=phase, unit=unit, limit=limit, shadow_price=amount)
-    for node_id, step, phase, unit, limit, amount in _limit_rows(problem, plan.limit_violations):
-        into.limit_violations.add(node_id=node_id, step=step, phase=phase, unit=unit, limit=limit, excess=amount)
+        parts.append(packed_doubles(_Schedule.CURRENT_A_FIELD_NUMBER, plan.current_a))
+    into.MergeFromString(b"".join(parts))
+    for i, node in enumerate(outcome.limiting_node_index.tolist()):
+        if node >= 0:
+            into.session_results[i].limiting_node_id = problem.nodes.node_ids[node]
     _set_termination(into.termination, plan.termination)
     set_timestamp(into.create_time, create_time_unix_us)
     set_timestamp(into.valid_until_time, round(problem.grid.end_unix_s * _MICROS))
+
+
+def warm_up_encoding() -> None:
+    """Compile what writes rows."""
+    nothing = np.zeros(1)
+    _RESULTS.write(("",), lambda name: nothing.astype(np.int64) if name in _RESULTS.ints else nothing)
 
 
 def set_timestamp(into: Timestamp, unix_us: int) -> None:
@@ -143,61 +188,11 @@ def answer_bytes_at_least(session_count: int, step_count: int, *, with_currents:
     return _DOUBLE_BYTES * step_count * (session_count * matrices + 2)
 
 
-def _set_figures(into: schedule_pb2.Schedule | schedule_pb2.ScheduleFigures, figures: ScheduleFigures) -> None:
-    into.energy_cost = figures.energy_cost
-    into.peak_cost = figures.peak_cost
-    into.emission_cost = figures.emission_cost
-    into.discharge_cost = figures.discharge_cost
-    into.start_cost = figures.start_cost
-    into.shortfall_cost = figures.shortfall_cost
-    into.energy_value = figures.energy_value
-    into.change_cost = figures.change_cost
-    into.total_cost = figures.total_cost
-    into.emissions_kg = figures.emissions_kg
-    into.peak_import_kw = figures.peak_import_kw
-    into.delivered_kwh = figures.delivered_kwh
-    into.shortfall_kwh = figures.shortfall_kwh
-
-
-def _add_session_results(into: schedule_pb2.Schedule, problem: ScheduleProblem, plan: Schedule) -> None:
-    outcome = plan.sessions
-    node_ids = (*problem.nodes.node_ids, "")  # index -1: no node
-    columns = zip(
-        problem.sessions.session_ids,
-        outcome.delivered_kwh.tolist(),
-        outcome.shortfall_kwh.tolist(),
-        outcome.cost.tolist(),
-        outcome.emissions_kg.tolist(),
-        outcome.self_supplied_kwh.tolist(),
-        outcome.starts.tolist(),
-        outcome.limiting_node_index.tolist(),
-        strict=True,
-    )
-    add = into.session_results.add
-    for session_id, delivered_kwh, shortfall_kwh, cost, emissions_kg, self_supplied_kwh, starts, node in columns:
-        add(
-            session_id=session_id,
-            delivered_kwh=delivered_kwh,
-            shortfall_kwh=shortfall_kwh,
-            cost=cost,
-            emissions_kg=emissions_kg,
-            self_supplied_kwh=self_supplied_kwh,
-            starts=starts,
-            limiting_node_id=node_ids[node],
-        )
-
-
-def _limit_rows(problem: ScheduleProblem, rows: LimitRows) -> Iterator[tuple[str, int, int, int, float, float]]:
-    node_ids = problem.nodes.node_ids
-    return zip(
-        [node_ids[i] for i in rows.node_index.tolist()],
-        rows.step.tolist(),
-        rows.phase.tolist(),
-        rows.unit.tolist(),
-        rows.limit.tolist(),
-        rows.amount.tolist(),
-        strict=True,
-    )
+def _limit_rows(layout: RowLayout, problem: ScheduleProblem, rows: LimitRows) -> bytes:
+    if not len(rows.step):
+        return b""
+    names = [problem.nodes.node_ids[i] for i in rows.node_index.tolist()]
+    return layout.write(names, lambda name: getattr(rows, name))
 
 
 def _set_termination(into: termination_pb2.Termination, termination: Termination) -> None:

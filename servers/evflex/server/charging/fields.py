@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -37,13 +38,15 @@ def check_id(rules: Rules, path: str, value: str, *, required: bool = False) -> 
         rules.check(False, path, "must hold printable characters only")
 
 
-def check_ids(rules: Rules, table: str, column: str, values: Sequence[str]) -> None:
-    """Report each identifier of a column that is too long or holds control characters."""
+def check_ids(rules: Rules, table: str, columns: Mapping[str, Sequence[str]]) -> None:
+    """Report each identifier of a table's columns that is too long or holds control characters."""
+    values = list(chain.from_iterable(columns.values()))
     joined = "".join(values)
     if joined.isprintable() and (len(joined) <= MAX_ID_LENGTH or max(map(len, values)) <= MAX_ID_LENGTH):
         return
-    for i, value in enumerate(values):
-        check_id(rules, f"{table}[{i}].{column}", value)
+    for column, column_values in columns.items():
+        for i, value in enumerate(column_values):
+            check_id(rules, f"{table}[{i}].{column}", value)
 
 
 def timestamp_s(rules: Rules, path: str, value: Timestamp) -> float:
