@@ -26,5 +26,5 @@ def plan(site: Site, solver: str | None) -> float:
             cp.sum(power, axis=0) <= site.limit_kw,
         ],
     )
-    problem.solve(solver=solver)
+    problem.solve(solver=solver)  # type: ignore[no-untyped-call]
     return float(problem.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import highspy
@@ -12,9 +13,10 @@ from scipy import sparse
 from bench.instances import VOLTAGE_KV, FloatArray, IntArray, Site
 
 INFINITY = highspy.kHighsInf
+Options = Mapping[str, str | int | float]
 
 # Every way to run HiGHS on a linear program that this benchmark tries; the fastest is the peer.
-LP_MODES: dict[str, dict[str, object]] = {
+LP_MODES: dict[str, Options] = {
     "default": {},
     "dual simplex": {"solver": "simplex", "simplex_strategy": 1},
     "dual simplex, no presolve": {"solver": "simplex", "simplex_strategy": 1, "presolve": "off"},
@@ -31,13 +33,11 @@ class Program:
     """Arrays of a HiGHS model, built before any clock runs.
 
     Attributes:
-        lp: The model.
-        constant: Part of the objective that no column carries.
+        lp: The model; its objective is the plan's cost.
         integer: Whether any column must be whole.
     """
 
     lp: highspy.HighsLp
-    constant: float
     integer: bool
 
 
@@ -92,81 +92,94 @@ def linear_program(site: Site, *, explicit_shortfall: bool = True) -> Program:
     lower = np.full(len(upper), -INFINITY)
     if not explicit_shortfall:
         matrix = sparse.vstack([energy, limit], format="csc")
-        constant = site.shortfall_price * float(site.energy_kwh.sum())
-        cost = cost - site.shortfall_price * gain
-        return Program(_model(cost, site.max_kw[cells.session], matrix, lower, upper), constant, False)
+        lp = _model(cost - site.shortfall_price * gain, site.max_kw[cells.session], matrix, lower, upper)
+        lp.offset_ = site.shortfall_price * float(site.energy_kwh.sum())
+        return Program(lp, False)
     short = sparse.csc_array(sparse.eye_array(n))
     matrix = sparse.block_array([[energy, short], [limit, None]], format="csc")
     lower[:n] = site.energy_kwh
     cost = np.append(cost, np.full(n, site.shortfall_price))
     column_upper = np.append(site.max_kw[cells.session], np.full(n, INFINITY))
-    return Program(_model(cost, column_upper, matrix, lower, upper), 0.0, False)
+    return Program(_model(cost, column_upper, matrix, lower, upper), False)
 
 
-def mixed_program(site: Site, *, start_cost: float = 0.0, quantum_a: float = 0.0) -> Program:
-    """Least cost with the minimum: a binary says whether a session charges in a step.
+def mixed_program(
+    site: Site, *, start_cost: float = 0.0, quantum_a: float = 0.0, semi_continuous: bool = False
+) -> Program:
+    """Least cost with the minimum, shortfall substituted, which HiGHS solves several times faster than with columns.
 
-    Columns are powers, shortfalls and binaries, then starts (where they cost) and counts of quanta (where there are
-    any). A start costs where a session charges and did not in the step before.
+    Columns are powers and binaries that say whether a session charges in a step, then starts (where they cost) and
+    counts of quanta (where there are any). A start costs where a session charges and did not in the step before.
+
+    Args:
+        site: The site.
+        start_cost: Of each start.
+        quantum_a: Step of the current; 0 is any current.
+        semi_continuous: Leave the binaries to HiGHS; only without starts and quanta.
     """
     cells = _Cells.of(site)
-    cell_count, n = len(cells.session), site.count
+    count, n = len(cells.session), site.count
     gain = site.efficiency * site.step_h
-    each = sparse.csc_array(sparse.eye_array(cell_count))
-    energy = sparse.csc_array((np.full(cell_count, gain), (cells.session, np.arange(cell_count))), (n, cell_count))
+    none = sparse.csc_array((count, count))
+    each = sparse.csc_array(sparse.eye_array(count))
+    energy = sparse.csc_array((np.full(count, gain), (cells.session, np.arange(count))), shape=(n, count))
     smallest, largest = site.min_kw[cells.session], site.max_kw[cells.session]
-    free = np.full(cell_count, INFINITY)
-    zero = np.zeros(cell_count)
-    blocks: list[list[object]] = [
-        [energy, sparse.csc_array(sparse.eye_array(n)), None],
-        [_by_step(site, cells), None, None],
-        [each, None, sparse.diags_array(-smallest)],
-        [each, None, sparse.diags_array(-largest)],
+    free, zero = np.full(count, INFINITY), np.zeros(count)
+    cost = [(site.price_per_kwh[cells.step] - site.shortfall_price * site.efficiency) * site.step_h]
+    lower = [np.full(n + site.steps, -INFINITY)]
+    upper = [site.energy_kwh, site.limit_kw]
+    if semi_continuous:
+        matrix = sparse.vstack([energy, _by_step(site, cells)], format="csc")
+        lp = _model(cost[0], largest, matrix, lower[0], np.concatenate(upper))
+        lp.col_lower_ = smallest
+        return _integers(site, lp, [highspy.HighsVarType.kSemiContinuous] * count)
+    # columns of each block of rows: power, on, start, quanta
+    rows = [
+        [energy, sparse.csc_array((n, count))],
+        [_by_step(site, cells), sparse.csc_array((site.steps, count))],
+        [each, _diagonal(-smallest)],
+        [each, _diagonal(-largest)],
     ]
-    lower = [site.energy_kwh, np.full(site.steps, -INFINITY), zero, -free]
-    upper = [site.energy_kwh, site.limit_kw, free, zero]
-    cost = [site.price_per_kwh[cells.step] * site.step_h, np.full(n, site.shortfall_price), zero]
-    column_upper = [largest, np.full(n, INFINITY), np.ones(cell_count)]
-    whole = [np.zeros(cell_count + n), np.ones(cell_count)]
+    cost.append(zero)
+    lower += [zero, -free]
+    upper += [free, zero]
+    column_upper = [largest, np.ones(count)]
+    whole = [False, True]
     if start_cost > 0.0:
-        same = np.r_[False, cells.session[1:] == cells.session[:-1]]
-        before = sparse.csc_array(
-            (np.ones(int(same.sum())), (np.flatnonzero(same), np.flatnonzero(same) - 1)), (cell_count, cell_count)
-        )
-        blocks = [[*row, None] for row in blocks] + [[None, None, before - each, each]]
+        rows = [[*row, sparse.csc_array((row[0].shape[0], count))] for row in rows]
+        rows.append([none, _step_before(cells) - each, each])
+        cost.append(np.full(count, start_cost))
         lower.append(zero)
         upper.append(free)
-        cost.append(np.full(cell_count, start_cost))
-        column_upper.append(np.ones(cell_count))
-        whole.append(zero)
+        column_upper.append(np.ones(count))
+        whole.append(False)
     if quantum_a > 0.0:
-        quantum_kw = quantum_a * VOLTAGE_KV * site.phases[cells.session]
-        blocks = [[*row, None] for row in blocks]
-        blocks.append([each, *[None] * (len(blocks[0]) - 2), sparse.diags_array(-quantum_kw)])
+        quantum_kw = quantum_a * VOLTAGE_KV * site.phases[cells.session].astype(np.float64)
+        rows = [[*row, sparse.csc_array((row[0].shape[0], count))] for row in rows]
+        rows.append([each, *[none] * (len(whole) - 1), _diagonal(-quantum_kw)])
+        cost.append(zero)
         lower.append(zero)
         upper.append(zero)
-        cost.append(zero)
         column_upper.append(np.floor(largest / quantum_kw + 1e-9))
-        whole.append(np.ones(cell_count))
-    matrix = sparse.block_array(blocks, format="csc")
+        whole.append(True)
+    matrix = sparse.vstack([sparse.hstack(row, format="csr") for row in rows], format="csc")
     lp = _model(
         np.concatenate(cost), np.concatenate(column_upper), matrix, np.concatenate(lower), np.concatenate(upper)
     )
-    lp.integrality_ = np.where(
-        np.concatenate(whole) > 0, highspy.HighsVarType.kInteger, highspy.HighsVarType.kContinuous
-    )
-    return Program(lp, 0.0, True)
+    kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
+    return _integers(site, lp, [kinds[is_whole] for is_whole in whole for _ in range(count)])
 
 
-def solver(options: dict[str, object] | None = None) -> highspy.Highs:
+def solver(options: Options | None = None) -> highspy.Highs:
     """HiGHS on one thread, silent."""
     highs = highspy.Highs()
-    for name, value in {"output_flag": False, "threads": 1, "random_seed": 0, **(options or {})}.items():
+    highs.setOptionValue("output_flag", False)
+    for name, value in {"threads": 1, "random_seed": 0, **(options or {})}.items():
         highs.setOptionValue(name, value)
     return highs
 
 
-def solve(program: Program, options: dict[str, object] | None = None, time_limit_s: float = 60.0) -> Answer:
+def solve(program: Program, options: Options | None = None, time_limit_s: float = 60.0) -> Answer:
     """Pass a model and run it; the clock starts at the passing."""
     highs = solver(options)
     highs.setOptionValue("time_limit", time_limit_s)
@@ -177,7 +190,7 @@ def solve(program: Program, options: dict[str, object] | None = None, time_limit
     info = highs.getInfo()
     optimal = highs.getModelStatus() == highspy.HighsModelStatus.kOptimal
     has_plan = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-    objective = info.objective_function_value + program.constant if has_plan else np.inf
+    objective = info.objective_function_value if has_plan else np.inf
     bound = info.mip_dual_bound if program.integer else (objective if optimal else -np.inf)
     gap = (objective - bound) / max(abs(objective), 1e-9) if has_plan else np.inf
     return Answer(float(objective), float(bound), float(gap), optimal, seconds)
@@ -206,9 +219,26 @@ def fastest_lp(site: Site, time_limit_s: float = 60.0) -> tuple[str, Program, di
     return name, chosen[name], seconds
 
 
-def mode_options(name: str) -> dict[str, object]:
+def mode_options(name: str) -> Options:
     """Options of a mode as :func:`fastest_lp` names it."""
     return LP_MODES[name.removesuffix(SUBSTITUTED)]
+
+
+def _integers(site: Site, lp: highspy.HighsLp, kinds: Sequence[highspy.HighsVarType]) -> Program:
+    lp.offset_ = site.shortfall_price * float(site.energy_kwh.sum())
+    lp.integrality_ = list(kinds)
+    return Program(lp, True)
+
+
+def _step_before(cells: _Cells) -> sparse.csc_array:
+    """Picks the cell of the same session in the step before; an empty row at the beginning of a stay."""
+    same = np.flatnonzero(np.r_[False, cells.session[1:] == cells.session[:-1]])
+    shape = (len(cells.session),) * 2
+    return sparse.csc_array((np.ones(len(same)), (same, same - 1)), shape=shape)
+
+
+def _diagonal(values: FloatArray) -> sparse.csc_array:
+    return sparse.csc_array(sparse.diags_array(values))
 
 
 def _by_step(site: Site, cells: _Cells) -> sparse.csc_array:

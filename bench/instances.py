@@ -97,9 +97,10 @@ class Site:
     def problem(self) -> ScheduleProblem:
         """The site as the engine takes it."""
         grid = TimeGrid(float(START_UNIX_S), 3600.0 * self.step_h, self.steps)
+        arrive, depart = self.arrive.astype(np.float64), self.depart.astype(np.float64)
         sessions = Sessions.simple(
-            arrival_unix_s=START_UNIX_S + grid.step_s * self.arrive,
-            departure_unix_s=START_UNIX_S + grid.step_s * self.depart,
+            arrival_unix_s=grid.start_unix_s + grid.step_s * arrive,
+            departure_unix_s=grid.start_unix_s + grid.step_s * depart,
             energy_needed_kwh=self.energy_kwh,
             max_charge_kw=self.max_kw,
             min_charge_kw=self.min_kw,

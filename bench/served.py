@@ -35,12 +35,13 @@ class Served:
 
     def plan(self, request: bytes) -> bytes:
         """One OptimizeSchedule, bytes in and out, so that only the server translates."""
-        answer: bytes = self.channel.unary_unary(f"{_SERVICE}/OptimizeSchedule")(request, timeout=_CALL_S)
+        call = self.channel.unary_unary(f"{_SERVICE}/OptimizeSchedule", _same, _same)
+        answer: bytes = call(request, timeout=_CALL_S)
         return answer
 
     def plan_many(self, requests: Sequence[bytes]) -> list[bytes]:
-        """One OptimizeSchedules with all sites, bytes in and out."""
-        call = self.channel.stream_stream(f"{_SERVICE}/OptimizeSchedules")
+        """One OptimizeSchedules with all sites in some messages, bytes in and out."""
+        call = self.channel.stream_stream(f"{_SERVICE}/OptimizeSchedules", _same, _same)
         return list(call(iter(requests), timeout=_CALL_S))
 
     def peak_bytes(self) -> int:
@@ -78,9 +79,16 @@ def served() -> Iterator[Served]:
                 process.kill()
 
 
-def stream_message(request: api.OptimizeScheduleRequest) -> bytes:
-    """One site of an OptimizeSchedules stream, as bytes."""
-    return api.OptimizeSchedulesRequest(site_request=request).SerializeToString()
+def stream_messages(requests: Sequence[api.OptimizeScheduleRequest], sites_per_message: int) -> list[bytes]:
+    """The messages of an OptimizeSchedules stream, as bytes."""
+    return [
+        api.OptimizeSchedulesRequest(site_requests=requests[first : first + sites_per_message]).SerializeToString()
+        for first in range(0, len(requests), sites_per_message)
+    ]
+
+
+def _same(data: bytes) -> bytes:
+    return data
 
 
 def main(announce: Callable[[int], None], until: IO[str]) -> int:

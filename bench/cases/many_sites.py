@@ -14,12 +14,13 @@ from bench import cvxpy_peer
 from bench.highs_peer import LP_MODES, SUBSTITUTED, Program, linear_program, mode_options, solve, solver
 from bench.instances import Site
 from bench.registry import Outcome, Setting, case
-from bench.served import Served, served, stream_message
+from bench.served import Served, served, stream_messages
 from bench.timing import Timings, alternate, medians, shown, timed
 from evflex.charging.v1 import charging_service_pb2 as api
 
 _SITES, _SESSIONS = 1000, 10
 _SAMPLE = 30
+_SITES_PER_MESSAGE = 50
 # The gap that the figures are asked at, and the API's default.
 _GAPS = (1e-2, 1e-3)
 
@@ -52,7 +53,8 @@ def many_sites(setting: Setting) -> Outcome:
         "up; it plans without the minimum.",
         f"HiGHS plans without the minimum, {threads} at a time ({mode}), in threads and in processes; the faster "
         "counts.",
-        "The server is a process of its own with default settings; the client sends and receives bytes.",
+        "The server is a process of its own with default settings; the client sends and receives bytes, "
+        f"{_SITES_PER_MESSAGE} sites a message.",
     ]
     return outcome
 
@@ -62,22 +64,23 @@ class _Stream:
 
     def __init__(self, server: Served, sites: Sequence[Site], gap: float) -> None:
         self._server, self._sites, self._gap = server, sites, gap
-        self._requests = [stream_message(site.message(f"site-{k}", gap)) for k, site in enumerate(sites)]
+        requests = [site.message(f"site-{k}", gap) for k, site in enumerate(sites)]
+        self._messages = stream_messages(requests, _SITES_PER_MESSAGE)
         self._answers: list[bytes] = []
 
     def __call__(self) -> None:
-        self._answers = self._server.plan_many(self._requests)
+        self._answers = self._server.plan_many(self._messages)
 
     def faults(self) -> tuple[int, int]:
         """Number of sites that have no valid plan, and of plans whose asked gap is not certified."""
         bad, open_gaps = len(self._sites), 0
         for data in self._answers:
-            answer = api.OptimizeSchedulesResponse.FromString(data)
-            site = self._sites[int(answer.site_id.removeprefix("site-"))]
-            plan = answer.summary.schedule
-            power_kw = np.asarray(plan.power_kw).reshape(-1, site.steps)
-            bad -= power_kw.shape[0] == site.count and not site.faults(power_kw)
-            open_gaps += plan.termination.relative_gap > self._gap
+            for answer in api.OptimizeSchedulesResponse.FromString(data).answers:
+                site = self._sites[int(answer.site_id.removeprefix("site-"))]
+                plan = answer.summary.schedule
+                power_kw = np.asarray(plan.power_kw).reshape(-1, site.steps)
+                bad -= power_kw.shape[0] == site.count and not site.faults(power_kw)
+                open_gaps += plan.termination.relative_gap > self._gap
         return bad, open_gaps
 
 

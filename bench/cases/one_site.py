@@ -6,7 +6,7 @@ from functools import partial
 from statistics import fmean
 
 from bench.cases.ours import Planned
-from bench.highs_peer import Answer, Program, fastest_lp, linear_program, mixed_program, mode_options, solve
+from bench.highs_peer import Answer, Options, Program, fastest_lp, linear_program, mixed_program, mode_options, solve
 from bench.registry import Outcome, Setting, case
 from bench.timing import alternate, medians, shown, timed
 
@@ -47,38 +47,32 @@ def milp_n100(setting: Setting) -> Outcome:
     site = setting.site(100)
     ours = Planned(site, site.options(1e-4))
     ours()
-    program = mixed_program(site)
+    programs = {"binaries": mixed_program(site), "semi-continuous": mixed_program(site, semi_continuous=True)}
     cap_s = setting.seconds(_MILP_CAP_S)
-    answers: list[Answer] = []
-
-    def highs() -> None:
-        answers.append(solve(program, _mip_options(1e-4), cap_s))
-
-    def highs_without_presolve() -> None:
-        # never worth more time than the other took
-        answers.append(solve(program, _mip_options(1e-4) | {"presolve": "off"}, min(cap_s, answers[0].seconds)))
-
-    runs = {
-        "evflex": ours,
-        "HiGHS MILP": highs,
-        "evflex again": ours,
-        "HiGHS MILP, no presolve": highs_without_presolve,
-    }
-    timings = alternate(runs, setting.pick(2), setting.seconds(45.0))
-    timings["evflex"] += timings.pop("evflex again") + alternate({"": ours}, setting.pick(5))[""]
-    outcome.seconds = timings
-    typical = medians(timings)
-    finished = [answer.seconds for answer in answers if answer.optimal] or [min(a.seconds for a in answers)]
-    best_s = min(finished)
-    outcome.add("gap", "Gap at N = 100", ours.gap, "%", at_most=1e-4, peer=f"HiGHS {min(a.gap for a in answers):.4%}")
+    answers: list[tuple[str, Answer]] = []
+    outcome.seconds["evflex"] = []
+    for name, program in programs.items():
+        outcome.seconds["evflex"] += alternate({_OURS: ours}, setting.pick(4))[_OURS]
+        # a second way is never worth more time than the first took
+        limit_s = min([cap_s, *(answer.seconds for _, answer in answers if answer.optimal)])
+        answers.append((name, solve(program, _mip_options(1e-4), limit_s)))
+        outcome.seconds[f"HiGHS MILP, {name}"] = [answers[-1][1].seconds]
+    name, best = min(answers, key=lambda row: (not row[1].optimal, row[1].seconds))
+    if best.optimal and best.seconds < 0.5 * cap_s:
+        outcome.seconds["evflex"] += alternate({_OURS: ours}, setting.pick(4))[_OURS]
+        again = solve(programs[name], _mip_options(1e-4), cap_s)
+        outcome.seconds[f"HiGHS MILP, {name}"].append(again.seconds)
+    typical = medians(outcome.seconds)
+    highs_s = typical[f"HiGHS MILP, {name}"]
+    outcome.add("gap", "Gap at N = 100", ours.gap, "%", at_most=1e-4, peer=f"HiGHS {best.gap:.4%}")
     outcome.add(
-        "time", "Time at N = 100, in times of HiGHS' MILP", typical["evflex"] / best_s, "×", at_most=0.01,
-        peer=f"{shown(typical['evflex'])} beside HiGHS {shown(best_s)} (fastest run to gap 1e-4)",
+        "time", "Time at N = 100, in times of HiGHS' MILP", typical[_OURS] / highs_s, "×", at_most=0.01,
+        peer=f"{shown(typical[_OURS])} beside HiGHS {shown(highs_s)} ({name}, to gap 1e-4)",
     )  # fmt: skip
-    outcome.details["highs_objective"] = min(a.objective for a in answers)
-    outcome.details["objective"] = ours.schedule.termination.objective
-    if not any(answer.optimal for answer in answers):
+    outcome.details |= {"highs_objective": best.objective, "objective": ours.schedule.termination.objective}
+    if not best.optimal:
         outcome.notes.append(f"HiGHS was stopped after {cap_s:g} s, so the ratio is an upper bound.")
+    outcome.notes.append("Two ways to write the program for HiGHS, shortfall substituted in both; the faster counts.")
     return outcome
 
 
@@ -102,9 +96,8 @@ def subsamples(setting: Setting) -> Outcome:
             size_gaps.append(ours.gap)
             methods.append(ours.schedule.termination.detail + ours.schedule.termination.method)
             if k % 10 == 0:
-                highs_s.append(
-                    solve(mixed_program(site), _mip_options(1e-3), setting.seconds(_SUBSAMPLE_CAP_S)).seconds
-                )
+                program = mixed_program(site, semi_continuous=True)
+                highs_s.append(solve(program, _mip_options(1e-3), setting.seconds(_SUBSAMPLE_CAP_S)).seconds)
         row["max_gap"], row["max_s"], row["mean_s"] = max(size_gaps), max(seconds), fmean(seconds)
         row["not_certified"] = sum(gap > 1e-3 for gap in size_gaps)
         row["branch_and_bound_share"] = fmean("branch and bound" in method for method in methods)
@@ -146,7 +139,7 @@ def no_minimum(setting: Setting) -> Outcome:
     return outcome
 
 
-def _mip_options(gap: float) -> dict[str, object]:
+def _mip_options(gap: float) -> Options:
     return {"mip_rel_gap": gap}
 
 

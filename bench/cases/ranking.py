@@ -58,9 +58,10 @@ def _crowded(seed: int) -> tuple[ScheduleProblem, ScheduleOptions]:
     """A small tree under half of the limits that would serve everyone."""
     problem, options = random_problem(seed, _FEATURES, count=_SESSIONS, steps=_STEPS)
     nodes = problem.nodes
-    halved = {
-        name: tuple(0.5 * values for values in getattr(nodes, name))
-        for name in ("max_import_kw", "agreement_import_kw")
-    }
-    crowded = dataclasses.replace(problem, nodes=dataclasses.replace(nodes, **halved))
+    halved = dataclasses.replace(
+        nodes,
+        max_import_kw=tuple(0.5 * values for values in nodes.max_import_kw),
+        agreement_import_kw=tuple(0.5 * values for values in nodes.agreement_import_kw),
+    )
+    crowded = dataclasses.replace(problem, nodes=halved)
     return crowded, dataclasses.replace(options, relative_gap=1e-6, time_limit_s=30.0)
