@@ -29,6 +29,7 @@ from evflex.server.metrics import Metrics, MetricsPort
 from evflex.server.settings import Settings, is_loopback, split_address
 from evflex.server.solve_pool import SolvePool
 from evflex.server.store.database import Database
+from evflex.server.store.retention import Retention
 from evflex.server.store.schedules import ScheduleStore
 from evflex.server.telemetry import open_telemetry
 
@@ -116,7 +117,10 @@ class Server:
         settings = self.settings
         self._telemetry = open_telemetry(settings)
         self._database = _open_database(settings)
-        store = ScheduleStore(self._database)
+        store = ScheduleStore(
+            self._database, Retention(settings.change_retention_days, settings.request_retention_days)
+        )
+        self._prune(store)
         self.pool = SolvePool(
             settings.solve_threads, settings.solve_queue_limit, settings.retry_delay_s, self.metrics, self.log
         )
@@ -177,6 +181,14 @@ class Server:
     ) -> None:
         """Stop without grace."""
         self.stop(0.0)
+
+    def _prune(self, store: ScheduleStore) -> None:
+        try:
+            deleted = store.prune(time.time_ns() // 1_000)
+        except ServiceError as error:  # a full disk, say: reading still works
+            self.log.warning("old rows were not deleted", reason=error.reason)
+        else:
+            self.log.info("old rows deleted", rows=deleted)
 
     def _build(self, servicer: ChargingServicer) -> grpc.Server:
         settings = self.settings

@@ -22,6 +22,7 @@ MEBIBYTE = 1 << 20
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Days = Annotated[float, Field(gt=0.0, le=36_525.0)]
 
 
 def _default_data_dir() -> Path:
@@ -55,6 +56,13 @@ class Settings(BaseSettings):
     sqlite_synchronous: Literal["FULL", "NORMAL"] = Field(
         default="FULL",
         description="NORMAL stores faster; a power cut may then lose the last schedules, never damage any",
+    )
+
+    change_retention_days: Days = Field(
+        default=30.0, description="age at which a change is forgotten; a watch cannot be resumed before it"
+    )
+    request_retention_days: Days = Field(
+        default=30.0, description="age at which a request_id is forgotten; repeating it then is a new request"
     )
 
     rpc_threads: Count = Field(default=128, description="unary RPCs served at the same time; more are refused")

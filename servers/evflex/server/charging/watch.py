@@ -110,6 +110,11 @@ class Watch:
         position = read_token("resume_token", _PURPOSE, resume_token)
         if position > self.store.last_sequence():
             raise invalid_field("resume_token", "must come from this server's database")
+        if position + 1 < self.store.first_sequence():
+            raise ServiceError(
+                code_pb2.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED",
+                "changes after this resume_token are no longer kept; watch without one to begin with a snapshot",
+            )  # fmt: skip
         return position
 
     def _caught_up(self, watcher: Watcher, position: int) -> Generator[Event, None, int]:

@@ -13,6 +13,7 @@ from google.rpc import code_pb2
 
 from evflex.server.errors import ServiceError, not_found
 from evflex.server.store.database import Database
+from evflex.server.store.retention import Retention
 from evflex.server.store.tables import changes, schedule_requests, schedules
 
 
@@ -92,15 +93,22 @@ class Change:
     create_time_unix_us: int
 
 
+_MOST_AT_START = 20_000
 _HEAD = [column for column in schedules.c if column.name != "payload"]
 
 
 class ScheduleStore:
     """Schedules of all tenants; every query names the tenant."""
 
-    def __init__(self, database: Database) -> None:
-        """Work on `database`."""
+    def __init__(self, database: Database, retention: Retention) -> None:
+        """Work on `database`, and forget what `retention` says is too old."""
         self._database = database
+        self._retention = retention
+
+    def prune(self, now_unix_us: int) -> int:
+        """Forget what is too old, a bounded number of rows; returns how many were deleted."""
+        with self._database.writing() as connection:
+            return self._retention.prune(connection, now_unix_us, _MOST_AT_START)
 
     def save(self, news: Sequence[NewSchedule]) -> list[StoredSchedule | ServiceError]:
         """Store schedules in one transaction: all that can be stored, or none when the database fails.
@@ -110,7 +118,10 @@ class ScheduleStore:
             stored.
         """
         with self._database.writing() as connection:
-            return [_save_one(connection, new) for new in news]
+            saved = [_save_one(connection, new) for new in news]
+            if news:
+                self._retention.prune(connection, news[-1].create_time_unix_us)
+            return saved
 
     def find_answer(self, key: RequestKey) -> StoredSchedule | None:
         """The schedule that an earlier request with this id and payload got.
@@ -230,6 +241,12 @@ class ScheduleStore:
             common = _common(key.tenant_id, row.area_id, now_unix_us)
             _log_change(connection, ChangeKind.DELETED, row.site_id, schedule_id, common)
             _log_request(connection, key, schedule_id, common)
+            self._retention.prune(connection, now_unix_us)
+
+    def first_sequence(self) -> int:
+        """Number of the oldest change that is kept, 0 where there is none."""
+        with self._database.reading() as connection:
+            return connection.execute(sa.select(sa.func.min(changes.c.sequence))).scalar() or 0
 
     def last_sequence(self) -> int:
         """Number of the newest change, 0 where there is none."""

@@ -58,6 +58,7 @@ schedule_requests = Table(
     Column("payload_sha256", String(64), nullable=False),
     Column("schedule_id", String(36), nullable=False),
     PrimaryKeyConstraint("tenant_id", "request_id"),
+    Index("schedule_requests_by_time", "create_time_unix_us"),
 )
 
 # Log that watches follow; sequences rise in the order of commits, because writers take turns.

@@ -1,0 +1,70 @@
+"""Forgets old changes and old requests, a bounded number at a time, in the transactions of those who write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from evflex.server.store.tables import changes, schedule_requests
+
+_DAY_US = 86_400_000_000
+_INTERVAL_US = 3_600_000_000
+_MOST_ROWS = 1_000
+
+
+@dataclass(slots=True)
+class Retention:
+    """How long rows are kept that only time makes useless.
+
+    Attributes:
+        change_days: Age at which a change is forgotten; a watch cannot be resumed before it. The newest is always kept,
+            because numbers of changes go on from it.
+        request_days: Age at which the id of a request is forgotten; repeating it then is a new request.
+    """
+
+    change_days: float
+    request_days: float
+    _next_unix_us: int = 0
+
+    def prune(self, connection: sa.Connection, now_unix_us: int, most_rows: int = _MOST_ROWS) -> int:
+        """Forget what is too old, once an hour, or with every call while there is more than `most_rows` of it.
+
+        Returns:
+            How many rows were deleted.
+        """
+        if now_unix_us < self._next_unix_us:
+            return 0
+        deleted = [
+            self._prune_changes(connection, now_unix_us - int(self.change_days * _DAY_US), most_rows),
+            self._prune_requests(connection, now_unix_us - int(self.request_days * _DAY_US), most_rows),
+        ]
+        if max(deleted) < most_rows:
+            self._next_unix_us = now_unix_us + _INTERVAL_US
+        return sum(deleted)
+
+    @staticmethod
+    def _prune_changes(connection: sa.Connection, before_unix_us: int, most_rows: int) -> int:
+        # changes are numbered in the order of time, so the oldest stand first and no index on time is needed
+        oldest = (
+            sa.select(changes.c.sequence, changes.c.create_time_unix_us)
+            .order_by(changes.c.sequence)
+            .limit(most_rows)
+            .subquery()
+        )
+        last = sa.select(sa.func.max(changes.c.sequence)).scalar_subquery()
+        expired = sa.select(oldest.c.sequence).where(
+            oldest.c.create_time_unix_us < before_unix_us, oldest.c.sequence < last
+        )
+        return connection.execute(changes.delete().where(changes.c.sequence.in_(expired))).rowcount
+
+    @staticmethod
+    def _prune_requests(connection: sa.Connection, before_unix_us: int, most_rows: int) -> int:
+        key = sa.tuple_(schedule_requests.c.tenant_id, schedule_requests.c.request_id)
+        expired = (
+            sa.select(schedule_requests.c.tenant_id, schedule_requests.c.request_id)
+            .where(schedule_requests.c.create_time_unix_us < before_unix_us)
+            .order_by(schedule_requests.c.create_time_unix_us)
+            .limit(most_rows)
+        )
+        return connection.execute(schedule_requests.delete().where(key.in_(expired))).rowcount
