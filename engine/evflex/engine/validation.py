@@ -107,7 +107,7 @@ def all_in_range(values: NDArray[np.float64], minimum: float) -> bool:
     return values.shape[0] == 0 or bool(_all_in_range(values, minimum))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)  # holds the GIL: letting it go and waiting for it takes longer
 def _all_in_range(values: NDArray[np.float64], minimum: float) -> bool:
     sound = True
     for value in values:

@@ -21,6 +21,7 @@ from evflex.engine.charging.polish import polish
 from evflex.engine.charging.program import SiteProgram
 from evflex.engine.charging.relaxation import PENALTY, RankedBound, Relaxation, program_of
 from evflex.engine.charging.repair import repair
+from evflex.engine.charging.single_runs import with_single_runs
 from evflex.engine.charging.site import Site
 from evflex.engine.charging.switching import charging_before, least_on_kw, min_run_steps, must_charge
 from evflex.engine.charging.switching_oracle import (
@@ -46,6 +47,8 @@ _FINE_UNITS = 48
 _MOST_STATES = 1_500
 _MAX_REPLANS = 6
 _MAX_TURNS = 3
+# Share of the time left that the master may take.
+_MASTER_SHARE = 0.6
 # States that the oracle looks at between two looks at the clock (about 20 ms).
 _PART_WORK = 5e6
 
@@ -70,13 +73,15 @@ def plan_switching(site: Site, relaxation: Relaxation, budget: Budget) -> Switch
     penalty = PENALTY * max(float(np.abs(site.import_rate).max(initial=0.0)), 1e-3)
     switched = read_sessions(site, penalty)
     power, bound = relaxation.power_kw, relaxation.bound
+    plans: list[tuple[str, FloatArray]] = []
     if who.any():
         model, dual = program_of(site, relaxation)
         master = _Master(site, model, who, switched, penalty, budget)
         weights = master.solve(relaxation, dual)
         power = np.where(who[:, None], weights, power)
+        plans = [("each session in turn", with_single_runs(site, ~who, master.in_turn))]
         bound = RankedBound(master.bound - fixed_load_objective(site), {}, dict.fromkeys(master.level_names, penalty))
-    return SwitchedPlans(_place(site, relaxation, switched, who, power, budget), bound)
+    return SwitchedPlans(plans + _place(site, relaxation, switched, who, power, budget), bound)
 
 
 def _place(
@@ -91,7 +96,7 @@ def _place(
     continuous = site.options.current_quantum_a <= 0.0
     if not continuous:
         power = on_quanta(site, power)
-        power = np.where(broken_sessions(site, power)[:, None] & ~who[:, None], at_rest(site), power)
+        power = with_single_runs(site, broken_sessions(site, power) & ~who, power)
     for _ in range(_MAX_TURNS):
         if continuous:
             polished = polish(site, relaxation, power, budget)
@@ -261,6 +266,7 @@ class _Master:
         self.plan_session: list[IntArray] = []
         self.plan_power: list[FloatArray] = []
         self.bound = -np.inf
+        self.in_turn = np.zeros(site.presence.shape)
 
     def solve(self, relaxation: Relaxation, dual: FloatArray) -> FloatArray:
         """Generate columns until the gap closes or time runs out.
@@ -271,10 +277,13 @@ class _Master:
         dual = np.where(np.isin(np.arange(self.shared.shape[0]), self.convexity), 0.0, dual)
         best_dual = dual
         self._add(at_rest(self.site))
-        self._add(self._one_by_one(relaxation))
+        self.in_turn = self._one_by_one(relaxation)
+        self._add(self.in_turn)
         if self.switched.run_steps == 1 and self.switched.max_starts == 0 and not self.site.quantum_kw.any():
             self._add(repair(self.site, relaxation))
         x = np.empty(0)
+        # Placing the plans takes time too.
+        until = self.budget.elapsed_s + _MASTER_SHARE * self.budget.remaining_s
         for _ in range(_MAX_ROUNDS):
             price = np.append(self.model.program.cost - self.shared.T @ dual, 0.0)[self.model.charge]
             found = self._oracle(price)
@@ -285,7 +294,7 @@ class _Master:
             if bound > self.bound:
                 self.bound, best_dual = bound, dual
             self._add(plans)
-            if self.budget.spent:
+            if self.budget.spent or self.budget.elapsed_s > until:
                 break
             solution = self.solver.solve(LpMethod.SIMPLEX)
             if not solution.optimal:

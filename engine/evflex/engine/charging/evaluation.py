@@ -12,6 +12,7 @@ from evflex.engine.charging.schedule import ScheduleFigures
 from evflex.engine.charging.site import Site
 from evflex.engine.charging.switching import charging_before
 from evflex.engine.charging.uncontrolled import NOTHING_KW
+from evflex.engine.kernels import kernel
 from evflex.engine.supply_tree import FloatArray, IntArray
 
 # Wishes that rank before cost are equal when they differ by less (kWh).
@@ -47,13 +48,17 @@ class Evaluation:
     minimum_shortfall_kwh: FloatArray
     starts: IntArray
 
-    def better_than(self, other: Evaluation) -> bool:
-        """Whether this plan ranks before ``other``."""
+    def ranks_before(self, other: Evaluation) -> bool:
+        """Whether this plan meets the wishes before cost better than ``other``."""
         for mine, theirs in zip(self.ranks, other.ranks, strict=True):
-            if mine < theirs - RANK_TOLERANCE_KWH:
-                return True
-            if mine > theirs + RANK_TOLERANCE_KWH:
-                return False
+            if abs(mine - theirs) > RANK_TOLERANCE_KWH:
+                return mine < theirs
+        return False
+
+    def better_than(self, other: Evaluation) -> bool:
+        """Whether this plan ranks before ``other``, or costs less at the same rank."""
+        if self.ranks_before(other) or other.ranks_before(self):
+            return self.ranks_before(other)
         return self.objective < other.objective
 
 
@@ -153,12 +158,26 @@ def count_starts(site: Site, power_kw: FloatArray) -> IntArray:
 def group_power_kw(site: Site, power_kw: FloatArray) -> FloatArray:
     """Instantaneous controlled power that each limit sees, (groups, T)."""
     limits = site.limits
-    instantaneous = power_kw / np.where(site.presence > 0.0, site.presence, 1.0)
-    instantaneous[site.presence <= 0.0] = 0.0
     out = np.zeros(limits.upper_kw.shape)
-    session = np.repeat(np.arange(site.session_count), np.diff(limits.session_start))
-    np.add.at(out, limits.group, limits.weight[:, None] * instantaneous[session])
+    _sum_groups(power_kw, site.presence, limits.session_start, limits.group, limits.weight, out)
     return out
+
+
+@kernel
+def _sum_groups(
+    power: FloatArray,
+    presence: FloatArray,
+    session_start: IntArray,
+    group: IntArray,
+    weight: FloatArray,
+    out: FloatArray,
+) -> None:
+    """Add the instantaneous power of every session to its groups."""
+    for i in range(power.shape[0]):
+        for k in range(session_start[i], session_start[i + 1]):
+            for t in range(power.shape[1]):
+                if power[i, t] != 0.0 and presence[i, t] > 0.0:
+                    out[group[k], t] += weight[k] * power[i, t] / presence[i, t]
 
 
 def keeps_limits(site: Site, power_kw: FloatArray) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from evflex.engine.charging.evaluation import count_starts, keeps_limits
+from evflex.engine.charging.single_runs import with_single_runs
 from evflex.engine.charging.site import Site
 from evflex.engine.charging.switching import least_on_kw, must_charge, ramp_room, run_breaks
 from evflex.engine.charging.uncontrolled import NOTHING_KW
@@ -50,6 +51,17 @@ def at_rest(site: Site) -> FloatArray:
     if forced.any():
         power[forced] = (site.presence * least_on_kw(site)[:, None])[forced]
     return power
+
+
+def mended(site: Site, power_kw: FloatArray) -> FloatArray:
+    """The plan itself, or one in which sessions that break a rule of their own charge in one run, or rest. (n, T)."""
+    broken = broken_sessions(site, power_kw)
+    if not broken.any():
+        return power_kw
+    power_kw = with_single_runs(site, broken, power_kw)
+    still = broken_sessions(site, power_kw)
+    power_kw[still] = at_rest(site)[still]
+    return power_kw
 
 
 def tidy(site: Site, power_kw: FloatArray) -> FloatArray:

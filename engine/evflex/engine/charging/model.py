@@ -331,8 +331,8 @@ class ScheduleOptions:
     def _validate_worth(self, rules: Rules, problem: ScheduleProblem, path: str) -> None:
         """Surplus is never worth more than need: neither its own value nor what it is worth beyond the grid."""
         sessions, price, terminal = problem.sessions, self.shortfall_price_per_kwh, self.terminal_value_per_kwh
-        if price is None and not terminal:  # a session's own price and value are the session's affair
-            return
+        if not terminal and (price is None or not sessions.energy_value_per_kwh.any()):
+            return  # a session's own price and value are the session's affair
         value, own_price = sessions.energy_value_per_kwh, sessions.shortfall_price_per_kwh
         departure = sessions.departure_unix_s
         if not len(value) == len(own_price) == len(departure) or not len(value):

@@ -13,10 +13,10 @@ import numpy as np
 
 from evflex.engine.budget import Budget
 from evflex.engine.charging.bounds import trivial_bound
-from evflex.engine.charging.branch_and_bound import branch_and_bound, is_small
+from evflex.engine.charging.branch_and_bound import LEAST_SHARE, branch_and_bound, is_small
 from evflex.engine.charging.column_generation import plan_switching
 from evflex.engine.charging.evaluation import Evaluation, evaluate, keeps_limits
-from evflex.engine.charging.feasibility import at_rest, broken_sessions, tidy
+from evflex.engine.charging.feasibility import at_rest, keeps_rules, mended, tidy
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.polish import polish
 from evflex.engine.charging.relaxation import RankedBound, Relaxation, relax
@@ -25,9 +25,15 @@ from evflex.engine.charging.restarts import repaired_plans
 from evflex.engine.charging.schedule import Schedule
 from evflex.engine.charging.site import Site, build_site, controlled_first_kw, uncontrolled_kw
 from evflex.engine.charging.switching import counts_starts
+from evflex.engine.charging.tie_break import TIE_TOLERANCE, break_ties
 from evflex.engine.supply_tree import FloatArray
 from evflex.engine.termination import StoppedBy, Termination, TerminationReason, relative_gap
 from evflex.engine.validation import Rules
+
+# Share of the time left that a solve with departure margins takes, so that one without can follow.
+_MARGIN_SHARE = 0.5
+# A shortfall below this is none (kWh).
+_SHORT_KWH = 1e-6
 
 
 def optimize_schedule(
@@ -55,13 +61,29 @@ def optimize_schedule(
 
     margin_s = np.full(len(problem.sessions), options.departure_margin_s)
     site = build_site(problem, options, margin_s)
-    solved = _solve(site, budget)
-    late = (solved.plan.shortfall_kwh > 0.0) & (margin_s > 0.0)
-    if late.any():
-        # A margin is a comfort: it never costs a session energy.
-        site = build_site(problem, options, np.where(late, 0.0, margin_s))
-        solved = _solve(site, budget)
+    solved = _solve(site, _part_of(budget, _MARGIN_SHARE) if margin_s.any() else budget)
+    late = solved.plan.shortfall_kwh > _SHORT_KWH
+    if margin_s.any() and late.any():
+        # A margin is a comfort: it never costs a session energy. First those that are short go without, then all.
+        site, solved = _without_margin(site, solved, np.where(late, 0.0, margin_s), _part_of(budget, _MARGIN_SHARE))
+        if (solved.plan.shortfall_kwh > _SHORT_KWH).any() and not late.all():
+            site, solved = _without_margin(site, solved, np.zeros_like(margin_s), budget)
+    solved.settle_ties(site)
     return build_schedule(site, solved.plan, solved.uncontrolled, solved.relaxation, _termination(site, solved, budget))
+
+
+def _part_of(budget: Budget, share: float) -> Budget:
+    """A budget that ends when a share of what is left has gone."""
+    return Budget(share * budget.remaining_s, budget.cancel)
+
+
+def _without_margin(site: Site, solved: _Solved, margin_s: FloatArray, budget: Budget) -> tuple[Site, _Solved]:
+    """Solve with other margins; the site and answer of before where that gains no wish before cost."""
+    other = build_site(site.problem, site.options, margin_s)
+    again = _solve(other, budget, solved.plan.power_kw - site.given_kw)
+    served = again.plan.shortfall_kwh.sum() < solved.plan.shortfall_kwh.sum() - _SHORT_KWH
+    gains = again.plan.ranks_before(solved.plan) or (served and not solved.plan.ranks_before(again.plan))
+    return (other, again) if gains else (site, solved)
 
 
 @dataclass(slots=True)
@@ -71,27 +93,36 @@ class _Solved:
     uncontrolled: Evaluation
     plan: Evaluation
     method: str
-    bounds: list[RankedBound]
+    bounds: list[RankedBound] = field(default_factory=list)
     relaxation: Relaxation | None = None
+    ran_out: bool = False
     tried: list[str] = field(default_factory=list)
 
     def offer(self, site: Site, power_kw: FloatArray, method: str) -> None:
         """Take a plan for the controlled steps if it keeps every rule and ranks before the best so far.
 
-        Sessions whose powers break a rule of their own rest.
+        Sessions whose powers break a rule of their own charge in one run, or rest.
         """
         self.tried.append(method)
         power_kw = tidy(site, power_kw)
-        broken = broken_sessions(site, power_kw)
-        if broken.any():
-            power_kw[broken] = at_rest(site)[broken]
-            if broken_sessions(site, power_kw).any():
-                return
+        power_kw = mended(site, power_kw)
         if not keeps_limits(site, power_kw):
             return
         candidate = evaluate(site, power_kw + site.given_kw)
         if candidate.better_than(self.plan):
             self.plan, self.method = candidate, method
+
+    def settle_ties(self, site: Site) -> None:
+        """Of plans that cost the same take one that charges earlier and starts less often."""
+        if self.relaxation is None:
+            return
+        power_kw = break_ties(site, self.relaxation.free_price, self.plan.power_kw - site.given_kw)
+        if np.array_equal(power_kw + site.given_kw, self.plan.power_kw) or not keeps_rules(site, power_kw):
+            return
+        candidate = evaluate(site, power_kw + site.given_kw)
+        dearer = candidate.objective - self.plan.objective
+        if dearer <= TIE_TOLERANCE * self.plan.scale and not self.plan.ranks_before(candidate):
+            self.plan = candidate
 
     @property
     def bound(self) -> float:
@@ -114,14 +145,30 @@ class _Solved:
         )
 
 
-def _solve(site: Site, budget: Budget) -> _Solved:
-    """Best plan within the budget; each method is tried only while the asked gap is open."""
+def _solve(site: Site, budget: Budget, known_kw: FloatArray | None = None) -> _Solved:
+    """Best plan within the budget; each method is tried only while the asked gap is open.
+
+    Args:
+        site: The site.
+        budget: Time and cancellation.
+        known_kw: A plan to begin with, (n, T).
+    """
     solved = _first(site)
-    if budget.spent:
-        return solved
-    relaxation = relax(site, budget)
+    if known_kw is not None:
+        solved.offer(site, known_kw, "the plan with margins")
+    _improve(site, solved, budget)
+    # What is left may have been too little for the next method.
+    solved.ran_out = budget.remaining_s <= LEAST_SHARE * budget.time_limit_s
+    return solved
+
+
+def _improve(site: Site, solved: _Solved, budget: Budget) -> None:
+    """Try method after method, while the asked gap is open and time is left."""
+    relaxation = None if budget.spent else relax(site, budget)
+    if relaxation is None or not relaxation.proven:
+        solved.bounds.append(RankedBound(trivial_bound(site), {}, {}))
     if relaxation is None:
-        return solved
+        return
     solved.relaxation = relaxation
     solved.bounds.append(relaxation.bound)
     options = site.options
@@ -149,21 +196,19 @@ def _solve(site: Site, budget: Budget) -> _Solved:
             solved.bounds.append(exact.bound)
             if exact.power_kw is not None:
                 solved.offer(site, exact.power_kw, "branch and bound")
-    return solved
 
 
 def _first(site: Site) -> _Solved:
-    """Uncontrolled charging, of which sessions that break a rule by it rest, and a bound that costs nothing."""
-    power_kw, rest = controlled_first_kw(site), at_rest(site)
-    broken = broken_sessions(site, power_kw)
-    power_kw[broken] = rest[broken]
-    whole = not broken.any()
+    """Uncontrolled charging, as far as it keeps the rules, which is the first incumbent."""
+    plain_kw = controlled_first_kw(site)
+    power_kw = mended(site, plain_kw)
     if not keeps_limits(site, power_kw):
-        power_kw, whole = rest, False
-    first = evaluate(site, power_kw + site.given_kw)
+        power_kw = at_rest(site)
+    first, whole = evaluate(site, power_kw + site.given_kw), power_kw is plain_kw
     method = "uncontrolled charging" if whole else "uncontrolled charging as far as it keeps the rules"
-    plain = evaluate(site, uncontrolled_kw(site))
-    return _Solved(plain, first, method, [RankedBound(trivial_bound(site), {}, {})])
+    same = whole and not site.given_kw.any()
+    plain = first if same else evaluate(site, uncontrolled_kw(site))
+    return _Solved(plain, first, method)
 
 
 def _termination(site: Site, solved: _Solved, budget: Budget) -> Termination:
@@ -171,7 +216,7 @@ def _termination(site: Site, solved: _Solved, budget: Budget) -> Termination:
     met = solved.gap_met(site.options)
     stopped = StoppedBy.NOTHING
     if not met:
-        stopped = StoppedBy.TIME if budget.spent else StoppedBy.ITERATIONS
+        stopped = StoppedBy.TIME if solved.ran_out or budget.spent else StoppedBy.ITERATIONS
         if budget.cancel.is_set():
             stopped = StoppedBy.CANCELLED
     # A bound above the plan is rounding of the solver.

@@ -27,7 +27,7 @@ _INTERIOR_POINT_COLUMNS = 8_000
 _SAMPLE_FROM, _SAMPLE_EVERY = 60, 6
 # Its working basis holds at most this many limits, and it gives up after this many pivots a session.
 _MOST_TIGHT, _PIVOTS_EACH = 500, 60
-# Another vertex: prices are moved by this share of the highest one, the start's limit prices by that share of their own.
+# Another vertex: prices move by this share of the highest one, the start's limit prices by that share of their own.
 _NUDGE, _GUESS_SPREAD = 1e-6, 0.01
 
 

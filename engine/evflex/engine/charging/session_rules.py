@@ -9,8 +9,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numba import njit
 
-from evflex.engine.kernels import kernel
 from evflex.engine.supply_tree import ACTIVE, BoolArray, FloatArray
 from evflex.engine.validation import Rules
 
@@ -126,7 +126,7 @@ def _is_sound(sessions: Sessions) -> bool:
     return bool(_all_keep_rules(table))
 
 
-@kernel
+@njit(cache=True, error_model="numpy")  # holds the GIL: letting it go and waiting for it takes longer
 def _all_keep_rules(table: FloatArray) -> bool:
     """Whether each row lies within its range, and nowhere above the row that it may not exceed."""
     rows, n = table.shape

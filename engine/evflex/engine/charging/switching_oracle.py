@@ -7,7 +7,7 @@ that one step carries a remainder, so the states (step, run, starts, remainder, 
 unit divides (odd chargers, a step only partly present) are rounded outwards to whole units: the value is then a lower
 bound, and slightly below the optimum.
 
-The kernel returns the value and the pattern; :func:`fill_pattern` turns a pattern into the best powers for it.
+The kernel returns the value and the pattern; :func:`fill_patterns` turns a pattern into the best powers for it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Switched(NamedTuple):
 def cheapest_patterns(s: Switched, price: FloatArray, on: BoolArray, value: FloatArray) -> None:
     """Solve every session at ``price`` (n, T); writes patterns ``on`` (n, T) and lower bounds ``value`` (n,)."""
     for i in range(price.shape[0]):
-        value[i] = _cheapest_pattern(s, i, price[i], on[i])
+        value[i] = _cheapest_pattern(s, i, s.high[i], price[i], on[i])
 
 
 @inner_kernel
@@ -84,7 +84,7 @@ def _end_cost(s: Switched, i: int, total: float) -> float:
 
 
 @inner_kernel
-def _cheapest_pattern(s: Switched, i: int, price: FloatArray, on: BoolArray) -> float:
+def _cheapest_pattern(s: Switched, i: int, high: FloatArray, price: FloatArray, on: BoolArray) -> float:
     """Dynamic program of session i.
 
     State: run (0 off .. run_steps), starts (if limited), remainder (0 none, 1 to the need, 2 to the most), units so
@@ -117,11 +117,11 @@ def _cheapest_pattern(s: Switched, i: int, price: FloatArray, on: BoolArray) -> 
     for t in range(a, b):
         ahead = np.full((states, units + 1), _HUGE)
         back, drawn = came[t - a], took[t - a]
-        present = s.high[i, t] > _EPS
+        present = high[t] > _EPS
         # Only an absence cuts a run short; a step without room does not.
         absent = not present and s.low[i, t] <= 0.0
         k_low = int(np.floor(s.low[i, t] / unit + 1e-7))
-        k_high = int(np.ceil(s.high[i, t] / unit - 1e-7))
+        k_high = int(np.ceil(high[t] / unit - 1e-7))
         # A charger set in quanta carries a remainder only where the step, only partly present, is no whole unit.
         whole = s.quantum[i, t] > 0.0 and abs(s.quantum[i, t] - unit) < 1e-7 * unit
         unit_cost = price[t] * unit
@@ -217,7 +217,7 @@ def _draw_between(
 def fill_patterns(s: Switched, price: FloatArray, on: BoolArray, power: FloatArray) -> None:
     """Best powers of every session for its pattern, written to ``power`` (n, T)."""
     for i in range(price.shape[0]):
-        fill_pattern(s, i, price[i], on[i], power[i])
+        _fill_pattern(s, i, s.high[i], price[i], on[i], power[i])
 
 
 @kernel
@@ -230,8 +230,8 @@ def plan_costs(s: Switched, power: FloatArray) -> FloatArray:
     return cost
 
 
-@kernel
-def fill_pattern(s: Switched, i: int, price: FloatArray, on: BoolArray, power: FloatArray) -> bool:
+@inner_kernel
+def _fill_pattern(s: Switched, i: int, high: FloatArray, price: FloatArray, on: BoolArray, power: FloatArray) -> bool:
     """Best powers of session i for a pattern, written to ``power`` (T,); False where the pattern overfills it.
 
     Every on-step draws its minimum; the cheapest ones rise while a kW-step is worth its price.
@@ -251,7 +251,7 @@ def fill_pattern(s: Switched, i: int, price: FloatArray, on: BoolArray, power: F
             continue
         quantum = s.quantum[i, t]
         for goal, worth in ((s.wanted[i], s.short_price[i]), (s.most[i], s.value[i])):
-            room = min(s.high[i, t] - power[t], goal - total)
+            room = min(high[t] - power[t], goal - total)
             if room <= _EPS or price[t] >= worth:
                 continue
             if quantum > 0.0:
@@ -261,7 +261,7 @@ def fill_pattern(s: Switched, i: int, price: FloatArray, on: BoolArray, power: F
         if quantum > 0.0 and total < s.wanted[i] - _EPS:
             # One quantum more overshoots the need: is the part that counts worth the whole?
             short = s.wanted[i] - total
-            fits = power[t] + quantum <= s.high[i, t] + _EPS and total + quantum <= s.most[i] + _EPS
+            fits = power[t] + quantum <= high[t] + _EPS and total + quantum <= s.most[i] + _EPS
             worth = s.short_price[i] * short + s.value[i] * (quantum - short)
             if fits and short < quantum and worth > price[t] * quantum:
                 power[t] += quantum
@@ -342,9 +342,8 @@ def replan_sessions(
                     blocked |= s.must[i, t]
         if blocked:
             continue
-        alone = _alone(s, i, high)
-        _cheapest_pattern(alone, 0, price[i], on)
-        fill_pattern(alone, 0, price[i], on, fresh)
+        _cheapest_pattern(s, i, high, price[i], on)
+        _fill_pattern(s, i, high, price[i], on, fresh)
         if not relieve and _own_cost(s, i, price[i], fresh) >= _own_cost(s, i, price[i], power[i]) - 1e-9:
             continue
         changed += 1
@@ -355,17 +354,6 @@ def replan_sessions(
                 for k in range(shared.session_start[i], shared.session_start[i + 1]):
                     load[shared.group[k], t] += delta * shared.weight[k] / shared.presence[i, t]
     return changed
-
-
-@inner_kernel
-def _alone(s: Switched, i: int, high: FloatArray) -> Switched:
-    """Session i as the only one, with other largest powers."""
-    one = slice(i, i + 1)
-    return Switched(
-        s.first[one], s.last[one], s.low[one], high.reshape(1, -1), s.quantum[one], s.before[one], s.must[one],
-        s.wanted[one], s.most[one], s.short_price[one], s.value[one], s.unit[one], s.start_cost, s.run_steps,
-        s.max_starts,
-    )  # fmt: skip
 
 
 @inner_kernel

@@ -22,6 +22,8 @@ TIE_TOLERANCE = 1e-6
 _EPS = 1e-9
 # Partners tried for one exchange, and rounds over all sessions.
 _PARTNERS, _ROUNDS = 48, 3
+# Power moves earlier by at most this many steps, and starts are saved on horizons of at most that many.
+_REACH, _LONGEST = 200, 2_000
 
 
 class Movable(NamedTuple):
@@ -88,7 +90,7 @@ def break_ties(site: Site, free_price: FloatArray, power_kw: FloatArray) -> Floa
     )
     moved = power_kw.copy()
     move_earlier(movable, moved, load)
-    if min_run_steps(options, site.problem.grid) == 1:
+    if min_run_steps(options, site.problem.grid) == 1 and site.step_count <= _LONGEST:
         save_starts(movable, moved, load)
     return moved
 
@@ -114,7 +116,7 @@ def move_earlier(s: Movable, power: FloatArray, load: FloatArray) -> int:
             for k in range(s.session_start[i], s.session_start[i + 1]):
                 g = s.group[k]
                 free = min(free, (s.upper[g, u] - load[g, u]) / s.weight[k] * s.presence[i, u])
-            for t in range(steps - 1, u, -1):
+            for t in range(min(steps - 1, u + _REACH), u, -1):
                 if free <= _EPS:
                     break
                 p = power[i, t]
