@@ -8,6 +8,7 @@ from math import inf, nan
 from typing import TypeVar
 
 import numpy as np
+from google.protobuf.message import Message
 from numba import njit
 
 from evflex.charging.v1 import charging_service_pb2, charging_session_pb2, schedule_options_pb2, tariff_pb2
@@ -88,6 +89,7 @@ _MINIMUM_TIME = _TIME_FIELDS.index("minimum_energy_time")
 _NEEDED = _SESSION_LAYOUT.names.index("energy_needed_kwh")
 _HEADROOM = _SESSION_LAYOUT.names.index("energy_headroom_kwh")
 _FIRST_LIMIT = _SESSION_LAYOUT.names.index(_LIMIT_FIELDS[0])
+_DEFAULTS = ScheduleOptions()
 _NONE = np.empty(0)
 _NONE.flags.writeable = False
 _ALL_STEPS = np.empty(0, dtype=np.bool_)
@@ -234,7 +236,7 @@ def _sessions(rules: Rules, request: charging_service_pb2.OptimizeScheduleReques
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _resolve(table: FloatArray) -> bool:
     """Make seconds of seconds and nanos, and give what is absent its meaning; False where a value is not allowed."""
     sound = True
@@ -274,7 +276,7 @@ def _tariff(rules: Rules, tariff: tariff_pb2.Tariff) -> Tariff:
         peak_price_per_kw=tariff.peak_price_per_kw,
         observed_peak_kw=tariff.observed_peak_kw,
         peak_window=_bools(tariff.peak_window),
-        peak_averaging_s=duration_s(rules, "tariff.peak_averaging_duration", tariff.peak_averaging_duration),
+        peak_averaging_s=_duration_s(rules, "tariff", tariff, "peak_averaging_duration"),
         emission_intensity_g_per_kwh=_floats(tariff.emission_intensity_g_per_kwh),
         emission_price_per_kg=tariff.emission_price_per_kg,
     )
@@ -291,7 +293,7 @@ def _options(
     check_id(rules, "options.previous_schedule_id", options.previous_schedule_id)
     return ScheduleOptions(
         time_limit_s=min(time_limit_s, default_time_limit_s),
-        relative_gap=options.relative_gap if options.HasField("relative_gap") else ScheduleOptions().relative_gap,
+        relative_gap=options.relative_gap if options.HasField("relative_gap") else _DEFAULTS.relative_gap,
         absolute_gap=options.absolute_gap,
         objective=_known(rules, "options.objective", ScheduleObjective, options.objective),
         shortfall_price_per_kwh=(
@@ -299,8 +301,8 @@ def _options(
         ),
         start_cost=options.start_cost,
         max_starts_per_session=(options.max_starts_per_session if options.HasField("max_starts_per_session") else None),
-        min_run_s=duration_s(rules, "options.min_run_duration", options.min_run_duration),
-        departure_margin_s=duration_s(rules, "options.departure_margin_duration", options.departure_margin_duration),
+        min_run_s=_duration_s(rules, "options", options, "min_run_duration"),
+        departure_margin_s=_duration_s(rules, "options", options, "departure_margin_duration"),
         control_enabled=_bools(options.control_enabled),
         departure_beyond_horizon=_known(
             rules,
@@ -312,6 +314,11 @@ def _options(
         change_cost_per_kwh=options.change_cost_per_kwh,
         current_quantum_a=options.current_quantum_a,
     )
+
+
+def _duration_s(rules: Rules, path: str, message: Message, name: str) -> float:
+    """Seconds of a duration; 0 where it is absent."""
+    return duration_s(rules, f"{path}.{name}", getattr(message, name)) if message.HasField(name) else 0.0
 
 
 def _known(rules: Rules, path: str, kind: type[_Choice], value: int) -> _Choice:
