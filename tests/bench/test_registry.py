@@ -1,0 +1,96 @@
+"""The benchmark's cases run on tiny sites, and their results can be read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import bench.cases  # noqa: F401 fills the registry
+from bench import registry
+from bench.__main__ import main, run_cases, write_report
+from bench.registry import CASES, Case, Outcome, Setting
+
+# The issue's list, in its order, then what else is worth knowing.
+NAMES = [
+    "lp_n1000", "milp_n100", "subsamples", "no_minimum", "starts", "quantum", "scale_10000", "many_sites",
+    "rpc_share", "real_days", "ranking", "phases",
+]  # fmt: skip
+OF_ONE_PROCESS = ["lp_n1000", "milp_n100", "subsamples", "no_minimum", "quantum", "ranking"]
+
+
+@pytest.fixture
+def quiet() -> Iterator[Console]:
+    with Path("/dev/null").open("w", encoding="utf-8") as nowhere:
+        yield Console(file=nowhere)
+
+
+def test_the_registry_holds_every_case_once_and_in_order() -> None:
+    assert list(CASES) == NAMES
+
+
+def test_a_name_cannot_be_registered_twice() -> None:
+    with pytest.raises(ValueError, match="lp_n1000"):
+        registry.case("lp_n1000", "again")(lambda _setting: Outcome())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_ONE_PROCESS)
+def test_a_case_runs_on_a_tiny_site(name: str, tmp_path: Path, quiet: Console) -> None:
+    assert run_cases([CASES[name]], Setting(quick=True), tmp_path, quiet) == 0
+    result = json.loads((tmp_path / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    assert result["quick"]
+    assert result["figures"]
+    assert all(times for times in result["seconds"].values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["starts", "scale_10000", "phases"])
+def test_a_longer_case_runs_on_a_tiny_site(name: str, tmp_path: Path, quiet: Console) -> None:
+    assert run_cases([CASES[name]], Setting(quick=True), tmp_path, quiet) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["many_sites", "rpc_share"])
+def test_a_case_with_a_server_of_its_own_runs_on_tiny_sites(name: str, tmp_path: Path, quiet: Console) -> None:
+    assert run_cases([CASES[name]], Setting(quick=True), tmp_path, quiet) == 0
+    write_report(tmp_path)
+    assert "tiny generated sites" in (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.shared_data
+def test_measured_days_run(tmp_path: Path, quiet: Console) -> None:
+    assert run_cases([CASES["real_days"]], Setting(quick=True), tmp_path, quiet) == 0
+
+
+def test_a_case_that_fails_does_not_stop_the_others(tmp_path: Path, quiet: Console) -> None:
+    def fail(_setting: Setting) -> Outcome:
+        raise RuntimeError("no luck")
+
+    failing = Case("ranking", "fails", fail, (), needs_data=False)
+    working = Case("quantum", "works", lambda _setting: Outcome(), (), needs_data=False)
+    assert run_cases([failing, working], Setting(quick=True), tmp_path, quiet) == 1
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["quantum.json"]
+
+
+def test_without_data_a_case_is_skipped_with_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EVFLEX_SHARED_DATA", str(tmp_path / "nowhere"))
+    assert "EVFLEX_SHARED_DATA" in CASES["lp_n1000"].missing(Setting())
+    assert CASES["lp_n1000"].missing(Setting(quick=True)) == ""
+    assert "EVFLEX_SHARED_DATA" in CASES["real_days"].missing(Setting(quick=True))
+
+
+def test_the_command_line_lists_the_cases(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["--list", "--output", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in NAMES)
+
+
+def test_an_unknown_case_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["no_such_case"])
+    assert "no_such_case" in capsys.readouterr().err
