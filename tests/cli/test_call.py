@@ -53,12 +53,13 @@ def test_a_name_like_no_other_lists_all(run: Run) -> None:
 
 
 def test_a_stream_is_json_lines_both_ways(run: Run) -> None:
-    good = {"site_request": {**REQUEST, "request_id": FIRST}}
-    bad = {"site_request": {**REQUEST, "request_id": SECOND, "nodes": []}}
+    good = {"site_requests": [{**REQUEST, "request_id": FIRST}]}
+    bad = {"site_requests": [{**REQUEST, "request_id": SECOND, "nodes": []}]}
     stdin = json.dumps(good) + "\n" + json.dumps(bad, indent=2)
     result = run("call", "ChargingService/OptimizeSchedules", "--request", "-", stdin=stdin)
     assert result.exit_code == 0, result.stderr
-    answers = {answer["request_id"]: answer for answer in map(json.loads, result.stdout.splitlines())}
+    messages = map(json.loads, result.stdout.splitlines())
+    answers = {answer["request_id"]: answer for message in messages for answer in message["answers"]}
     assert "summary" in answers[FIRST]
     assert answers[SECOND]["fault"]["violations"]
 

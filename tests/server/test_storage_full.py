@@ -59,11 +59,11 @@ def small_file() -> object:
 @pytest.mark.usefixtures("small_file")
 def test_full_store_refuses_and_keeps_what_it_has(tmp_path: Path) -> None:
     with running(tmp_path, warm_up=False) as here:
-        made, error = fill(here, sessions=50)
+        made, error = fill(here, sessions=400)  # more than a page each, so that deleting one frees room to log it
         assert made
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert reason_of(error) == "STORAGE_FULL"
-        sites = one_by_one(*[stored_request(sessions=50, steps=96) for _ in range(3)])
+        sites = one_by_one(*[stored_request(sessions=400, steps=96) for _ in range(3)])
         answers = list(answers_of(here.stub.OptimizeSchedules(sites)))
         assert {a.fault.code for a in answers} == {code_pb2.RESOURCE_EXHAUSTED}
         assert_whole(here, made, tmp_path)

@@ -138,6 +138,10 @@ _BY_CODE: dict[grpc.StatusCode, type[EvflexError]] = {
 }
 
 
+# What grpc.aio tells, in place of the server's own status, when a call ends while a message is being sent.
+_ENDED_WHILE_SENDING = "Internal error from Core"
+
+
 class FinishedCall(Protocol):
     """What a failed call of either gRPC flavour tells."""
 
@@ -162,6 +166,8 @@ def from_call(call: FinishedCall, *, server: str, operation: str, request_id: st
     """
     metadata = _metadata(call.trailing_metadata())
     code = call.code()
+    if code is grpc.StatusCode.INTERNAL and call.details() == _ENDED_WHILE_SENDING:
+        code = grpc.StatusCode.UNAVAILABLE
     kind = _BY_CODE.get(code, ServerError)
     error = kind(
         call.details() or "no message",
