@@ -135,6 +135,9 @@ class Solver:
             absolute_gap: As above, in units of the objective.
         """
         highs = self._highs
+        if self._budget.spent:
+            # HiGHS would set itself up all the same.
+            return ProgramSolution(False, False, np.empty(0), np.empty(0), np.inf, -np.inf)
         # HiGHS counts its time limit over all runs of one instance.
         highs.setOptionValue("time_limit", highs.getRunTime() + max(self._budget.remaining_s, 1e-3))
         if self._is_mip:

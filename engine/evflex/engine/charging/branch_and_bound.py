@@ -20,6 +20,8 @@ from evflex.engine.supply_tree import FloatArray
 _LARGEST = 4_000
 # Below this share of the time limit the exact program is not even written.
 LEAST_SHARE = 0.05
+# Share of the time left that the solver may take.
+_SOLVER_SHARE = 0.93
 # A wish before cost is proven when found and bound differ by less (kWh).
 _LEVEL_GAP_KWH = 2e-7
 
@@ -71,7 +73,9 @@ class _Search:
 
     def __init__(self, site: Site, model: SiteProgram, budget: Budget) -> None:
         self.site, self.model, self.budget = site, model, budget
-        self.solver = Solver(model.program, budget, precise=True)
+        # The solver looks at the clock from time to time only, and the plan is made of its point afterwards.
+        part = Budget(_SOLVER_SHARE * budget.remaining_s, budget.cancel)
+        self.solver = Solver(model.program, part, precise=True)
         self.x: FloatArray | None = None
         self.levels: dict[str, float] = {}
 

@@ -17,7 +17,7 @@ from scipy import sparse
 from evflex.engine.budget import Budget
 from evflex.engine.charging.evaluation import fixed_load_objective, group_power_kw
 from evflex.engine.charging.feasibility import at_rest, broken_sessions, on_quanta
-from evflex.engine.charging.polish import polish
+from evflex.engine.charging.polish import polished_plans
 from evflex.engine.charging.program import SiteProgram
 from evflex.engine.charging.relaxation import PENALTY, RankedBound, Relaxation, program_of
 from evflex.engine.charging.repair import repair
@@ -99,8 +99,7 @@ def _place(
         power = with_single_runs(site, broken_sessions(site, power) & ~who, power)
     for _ in range(_MAX_TURNS):
         if continuous:
-            polished = polish(site, relaxation, power, budget)
-            if polished is not None:
+            for polished in polished_plans(site, relaxation, power, budget):
                 power = polished
                 plans.append(("column generation and pattern program", power))
         power = power.copy()

@@ -1,17 +1,18 @@
 """The rules that a plan must keep: one place that says which sessions break one, and which limits are exceeded.
 
-Every plan passes here before it is offered, whatever made it. Rule families that a site does not have cost nothing.
+Every plan passes here before it is offered, whatever made it.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from evflex.engine.charging.evaluation import count_starts, keeps_limits
+from evflex.engine.charging.evaluation import keeps_limits
 from evflex.engine.charging.single_runs import with_single_runs
 from evflex.engine.charging.site import Site
-from evflex.engine.charging.switching import least_on_kw, must_charge, ramp_room, run_breaks
+from evflex.engine.charging.switching import least_on_kw, min_run_steps, must_charge
 from evflex.engine.charging.uncontrolled import NOTHING_KW
+from evflex.engine.kernels import inner_kernel, kernel
 from evflex.engine.supply_tree import BoolArray, FloatArray
 
 # Powers and energies may miss a rule by this much (kW, kWh): what solvers leave.
@@ -27,21 +28,114 @@ def keeps_rules(site: Site, power_kw: FloatArray) -> bool:
 
 def broken_sessions(site: Site, power_kw: FloatArray) -> BoolArray:
     """Sessions whose powers break a rule of their own: all but the limits that sessions share. (n,)."""
-    broken = _out_of_range(site, power_kw)
-    if site.quantum_kw.any():
-        broken |= _between_quanta(site, power_kw)
-    broken |= _overfilled(site, power_kw)
-    if np.isfinite(site.problem.sessions.max_ramp_kw_per_step).any():
-        down, up = ramp_room(site, np.sign(power_kw))
-        change = np.diff(power_kw, axis=1)
-        broken |= ((change > up + _TOLERANCE) | (change < -down - _TOLERANCE)).any(axis=1)
-    options = site.options
-    if options.max_starts_per_session is not None:
-        broken |= count_starts(site, power_kw + site.given_kw) > options.max_starts_per_session
-    if options.min_run_s > 0.0:
-        on = power_kw > NOTHING_KW
-        broken |= run_breaks(site, on).any(axis=1) | (must_charge(site) & ~on).any(axis=1)
+    sessions, options = site.problem.sessions, site.options
+    broken = np.zeros(site.session_count, dtype=np.bool_)
+    starts = -1 if options.max_starts_per_session is None else options.max_starts_per_session
+    find_broken(
+        np.ascontiguousarray(power_kw), site.given_kw, site.presence, site.min_charge_kw, site.max_charge_kw,
+        site.min_discharge_kw, site.max_discharge_kw, site.quantum_kw, site.ceiling_kwh, site.floor_kwh,
+        sessions.charge_efficiency * site.step_h, site.step_h / sessions.discharge_efficiency, sessions.max_cycles,
+        sessions.max_ramp_kw_per_step, sessions.charging_now, broken, min_run_steps(options, site.problem.grid), starts,
+    )  # fmt: skip
+    if options.min_run_s > 0.0 and sessions.charging_now.any():
+        broken |= (must_charge(site) & (power_kw <= NOTHING_KW)).any(axis=1)
     return broken
+
+
+@kernel
+def find_broken(
+    power: FloatArray,
+    given: FloatArray,
+    presence: FloatArray,
+    min_charge: FloatArray,
+    max_charge: FloatArray,
+    min_discharge: FloatArray,
+    max_discharge: FloatArray,
+    quantum: FloatArray,
+    ceiling: FloatArray,
+    floor: FloatArray,
+    stored: FloatArray,
+    taken: FloatArray,
+    cycles: FloatArray,
+    ramp: FloatArray,
+    charging_now: BoolArray,
+    broken: BoolArray,
+    run_steps: int,
+    max_starts: int,
+) -> None:
+    """Mark the sessions that break a rule.
+
+    Args:
+        power: Net mean power in controlled steps, (n, T).
+        given: Uncontrolled charging, (n, T).
+        presence: Share of each controlled step, (n, T).
+        min_charge: Smallest charging power, (n,).
+        max_charge: Largest charging power, (n,).
+        min_discharge: Smallest discharging power, (n,).
+        max_discharge: Largest discharging power, (n,).
+        quantum: Step of the settable power, 0 for any, (n,).
+        ceiling: Most that the battery takes, (n,).
+        floor: Least that it may hold, (n,).
+        stored: Battery energy for each kW of charging, (n,).
+        taken: Battery energy for each kW of discharging, (n,).
+        cycles: Most energy taken, in multiples of the battery's range, (n,).
+        ramp: Largest change from step to step, (n,).
+        charging_now: Whether the session charges before the first step, (n,).
+        broken: Written, (n,).
+        run_steps: Shortest run.
+        max_starts: Most starts, −1 for no limit.
+    """
+    for i in range(power.shape[0]):
+        energy, drawn = 0.0, 0.0
+        discharges = max_discharge[i] > 0.0
+        starts, run = 0, run_steps
+        was_on, bad = charging_now[i], False
+        for t in range(power.shape[1]):
+            p, f = power[i, t], presence[i, t]
+            size = abs(p)
+            on = p > NOTHING_KW
+            least, most = (min_charge[i], max_charge[i]) if p > 0.0 else (min_discharge[i], max_discharge[i])
+            bad |= size > 0.0 and (f <= 0.0 or size > f * most + _TOLERANCE or size < f * least - _TOLERANCE)
+            if size > 0.0 and quantum[i] > 0.0 and f > 0.0:
+                whole = size / (f * quantum[i])
+                bad |= abs(whole - np.round(whole)) > _QUANTUM_SHARE * max(1.0, whole)
+            energy += (max(p, 0.0) + given[i, t]) * stored[i] - max(-p, 0.0) * taken[i]
+            drawn += max(-p, 0.0) * taken[i]
+            bad |= energy > ceiling[i] + _TOLERANCE or (discharges and energy < floor[i] - _TOLERANCE)
+            if t > 0 and f > 0.0 and presence[i, t - 1] > 0.0 and ramp[i] < np.inf:
+                bad |= _too_steep(power[i, t - 1], p, presence[i, t - 1], f, min_charge[i], min_discharge[i], ramp[i])
+            if on and not was_on:
+                starts += 1
+                run = 0
+            elif on and t > 0 and power[i, t - 1] <= NOTHING_KW:
+                # It went on charging without control just before.
+                run = run_steps
+            if on:
+                run += 1
+            elif was_on and f > 0.0 and t > 0 and power[i, t - 1] > NOTHING_KW:
+                bad |= run < run_steps
+            was_on = on or given[i, t] > 0.0
+        bad |= max_starts >= 0 and starts > max_starts
+        if discharges and cycles[i] < np.inf:
+            bad |= drawn > cycles[i] * (ceiling[i] - floor[i]) + _TOLERANCE
+        broken[i] = bad
+
+
+@inner_kernel
+def _too_steep(
+    before: float, after: float, f_before: float, f_after: float, min_charge: float, min_discharge: float, ramp: float
+) -> bool:
+    """Whether power changes by more than the ramp, or the jump that a start or stop may make to the minimum."""
+    rise, fall = ramp, ramp
+    if before <= 0.0 < after:
+        rise += max(min_charge * f_after - ramp, 0.0)
+    if before < 0.0 <= after:
+        rise += max(min_discharge * f_before - ramp, 0.0)
+    if after <= 0.0 < before:
+        fall += max(min_charge * f_before - ramp, 0.0)
+    if after < 0.0 <= before:
+        fall += max(min_discharge * f_after - ramp, 0.0)
+    return after - before > rise + _TOLERANCE or before - after > fall + _TOLERANCE
 
 
 def at_rest(site: Site) -> FloatArray:
@@ -89,40 +183,3 @@ def on_quanta(site: Site, power_kw: FloatArray) -> FloatArray:
     smallest = np.where(power_kw > 0.0, site.min_charge_kw[:, None], site.min_discharge_kw[:, None]) * site.presence
     size = np.where(size < smallest - _TOLERANCE, 0.0, size)
     return np.where(power_kw < 0.0, -size, size)
-
-
-def _out_of_range(site: Site, power_kw: FloatArray) -> BoolArray:
-    """Powers neither 0 nor between minimum and maximum."""
-    f = site.presence
-    bad = (power_kw > f * site.max_charge_kw[:, None] + _TOLERANCE) | ((power_kw != 0.0) & (f <= 0.0))
-    if site.min_charge_kw.any():
-        bad |= (power_kw > 0.0) & (power_kw < f * site.min_charge_kw[:, None] - _TOLERANCE)
-    if site.max_discharge_kw.any():
-        bad |= power_kw < -f * site.max_discharge_kw[:, None] - _TOLERANCE
-        bad |= (power_kw < 0.0) & (power_kw > -f * site.min_discharge_kw[:, None] + _TOLERANCE)
-    else:
-        bad |= power_kw < 0.0
-    return np.asarray(bad.any(axis=1))
-
-
-def _between_quanta(site: Site, power_kw: FloatArray) -> BoolArray:
-    quantum = site.presence * site.quantum_kw[:, None]
-    whole = np.divide(np.abs(power_kw), quantum, out=np.zeros_like(power_kw), where=quantum > 0.0)
-    return np.asarray((np.abs(whole - np.round(whole)) > _QUANTUM_SHARE * np.maximum(1.0, whole)).any(axis=1))
-
-
-def _overfilled(site: Site, power_kw: FloatArray) -> BoolArray:
-    """Batteries above their ceiling or below their floor at any step's end, and discharge beyond the cycles."""
-    sessions, step_h = site.problem.sessions, site.step_h
-    if not site.max_discharge_kw.any():
-        stored = (power_kw + site.given_kw).sum(axis=1) * (sessions.charge_efficiency * step_h)
-        return np.asarray(stored > site.ceiling_kwh + _TOLERANCE)
-    charge = (np.maximum(power_kw, 0.0) + site.given_kw) * sessions.charge_efficiency[:, None]
-    discharge = np.maximum(-power_kw, 0.0) / sessions.discharge_efficiency[:, None]
-    stored = np.cumsum(charge - discharge, axis=1) * step_h
-    discharges = site.max_discharge_kw > 0.0
-    broken = (stored > site.ceiling_kwh[:, None] + _TOLERANCE).any(axis=1)
-    broken |= discharges & (stored < site.floor_kwh[:, None] - _TOLERANCE).any(axis=1)
-    most = np.where(np.isfinite(sessions.max_cycles), sessions.max_cycles, 0.0) * (site.ceiling_kwh - site.floor_kwh)
-    limited = np.isfinite(sessions.max_cycles)
-    return np.asarray(broken | (limited & (discharge.sum(axis=1) * step_h > most + _TOLERANCE)))

@@ -18,7 +18,7 @@ from evflex.engine.charging.column_generation import plan_switching
 from evflex.engine.charging.evaluation import Evaluation, evaluate, keeps_limits
 from evflex.engine.charging.feasibility import at_rest, keeps_rules, mended, tidy
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
-from evflex.engine.charging.polish import polish
+from evflex.engine.charging.polish import polished_plans
 from evflex.engine.charging.relaxation import RankedBound, Relaxation, relax
 from evflex.engine.charging.report import build_schedule
 from evflex.engine.charging.restarts import repaired_plans
@@ -187,8 +187,7 @@ def _improve(site: Site, solved: _Solved, budget: Budget) -> None:
         if repaired is not None and not solved.gap_met(options) and not budget.spent:
             # Where the best plan does not come from the relaxation, its pattern says less than the repaired one.
             own = solved.plan.power_kw - site.given_kw if solved.method.startswith("relaxation") else repaired
-            polished = polish(site, relaxation, own, budget)
-            if polished is not None:
+            for polished in polished_plans(site, relaxation, own, budget):
                 solved.offer(site, polished, "relaxation, repair and pattern program")
     if not solved.gap_met(options) and is_small(site) and not budget.spent:
         exact = branch_and_bound(site, solved.plan, relaxation.bound.levels, budget)

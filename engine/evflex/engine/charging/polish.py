@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,31 @@ from evflex.engine.charging.relaxation import Relaxation, net_power_kw, program_
 from evflex.engine.charging.site import Site
 from evflex.engine.charging.switching import least_on_kw, ramp_room
 from evflex.engine.supply_tree import FloatArray
+
+# Patterns of longer runs that are tried where ramps leave sessions short.
+_MAX_LENGTHENED = 16
+
+
+def polished_plans(site: Site, relaxation: Relaxation, power_kw: FloatArray, budget: Budget) -> Iterator[FloatArray]:
+    """The best plans at a pattern and, where ramps leave sessions short at it, at patterns of longer runs."""
+    ramped = np.isfinite(site.problem.sessions.max_ramp_kw_per_step)
+    # Repair knows no ramps: of them the relaxation's own pattern says more.
+    power_kw = np.where(ramped[:, None], relaxation.power_kw, power_kw)
+    for _ in range(_MAX_LENGTHENED if ramped.any() else 1):
+        polished = polish(site, relaxation, power_kw, budget)
+        if polished is None:
+            return
+        yield polished
+        kwh = site.problem.sessions.charge_efficiency * site.step_h * (polished + site.given_kw).sum(axis=1)
+        short = ramped & (kwh < site.need_kwh - 1e-6) & (site.max_discharge_kw <= 0.0)
+        on = polished > 0.0
+        longer = on.copy()
+        longer[:, 1:] |= on[:, :-1]
+        longer[:, :-1] |= on[:, 1:]
+        added = longer & ~on & short[:, None] & (site.presence > 0.0)
+        if not added.any():
+            return
+        power_kw = np.where(added, site.presence * least_on_kw(site)[:, None], polished)
 
 
 def polish(site: Site, relaxation: Relaxation, power_kw: FloatArray, budget: Budget) -> FloatArray | None:
