@@ -20,6 +20,8 @@ from evflex.engine.supply_tree import FloatArray
 
 # Vertices tried: about as many as cost the time of one large relaxation (measured).
 _TRIES, _TRIED_SESSIONS = 24, 2_400
+# Vertices that are only repaired, before sessions are re-planned too, which takes five times as long.
+_PLAIN_TRIES = 5
 _LARGEST = 400
 
 
@@ -32,10 +34,15 @@ def repaired_plans(site: Site, relaxation: Relaxation) -> Iterator[tuple[str, Fl
         return
     sessions = read_sessions(site, PENALTY * max(float(np.abs(site.import_rate).max(initial=0.0)), 1e-3))
     limits, everyone = shared_limits(site), np.ones(n, dtype=np.bool_)
-    for attempt in range(min(_TRIES, max(2, _TRIED_SESSIONS // max(n, 1)))):
-        vertex = another_vertex(site, relaxation, attempt) if attempt > 0 else relaxation.power_kw
+    for seed in range(1, _PLAIN_TRIES + 1):
+        vertex = another_vertex(site, relaxation, seed)
         if vertex is None:
             return
-        power = repair(site, relaxation, vertex) if attempt > 0 else first.copy()
+        yield "relaxation and repair of another vertex", repair(site, relaxation, vertex)
+    for seed in range(min(_TRIES, max(2, _TRIED_SESSIONS // max(n, 1)))):
+        vertex = another_vertex(site, relaxation, seed) if seed > 0 else relaxation.power_kw
+        if vertex is None:
+            return
+        power = repair(site, relaxation, vertex) if seed > 0 else first.copy()
         replan_sessions(sessions, limits, relaxation.free_price, everyone, power, group_power_kw(site, power), False)
         yield "relaxation, repair and re-planning", power
