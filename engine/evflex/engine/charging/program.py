@@ -288,7 +288,8 @@ class ProgramWriter:
         site, model = self.site, self.model
         wants = site.minimum_kwh > 0.0
         who = np.flatnonzero(wants)
-        lacking = model.add_columns(len(who), 0.0, site.minimum_kwh[who])
+        # A battery that was discharged lacks more than the minimum.
+        lacking = model.add_columns(len(who), 0.0, (site.minimum_kwh - site.floor_kwh)[who])
         rows = np.full(site.session_count, -1)
         given = self._given_kwh(site.minimum_steps)
         rows[who] = model.add_rows(len(who), (site.minimum_kwh - given)[who], INFINITY)

@@ -83,7 +83,7 @@ def _add_starts(writer: ProgramWriter) -> None:
         here = np.ones(len(i), dtype=np.bool_)
         for back in range(run_steps):
             # A run that ended because the session was not there, or not controlled, binds no later step.
-            here &= (t >= back) & (writer.on[i, t - back] >= 0)
+            here &= (t >= back) & (writer.on[i, np.maximum(t - back, 0)] >= 0)
             model.put(rows[here], writer.start[i[here], t[here] - back], 1.0)
 
 
