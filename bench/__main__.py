@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +15,7 @@ import bench.cases  # noqa: F401 fills the registry
 from bench.picture import draw_overview, draw_sizes
 from bench.registry import CASES, Case, Outcome, Setting
 from bench.report import RESULTS_FOLDER, asked, load, number, remarks, render, save, verdict
+from bench.timing import shown
 from evflex.engine.charging import warm_up
 
 _DEFAULT_OUTPUT = Path(__file__).resolve().parent
@@ -57,7 +58,8 @@ def run_cases(cases: Sequence[Case], setting: Setting, output: Path, console: Co
             continue
         seconds = time.perf_counter() - started
         save(outcome, case.name, seconds, output, quick=setting.quick)
-        console.print(_table(case, outcome, seconds))
+        for table in _tables(case, outcome, seconds):
+            console.print(table)
     return failed
 
 
@@ -71,16 +73,22 @@ def write_report(output: Path) -> None:
     (output / "RESULTS.md").write_text(render(results, remarks()), encoding="utf-8")
 
 
-def _table(case: Case, outcome: Outcome, seconds: float) -> Table:
-    table = Table(title=f"{case.name}: {case.title} ({seconds:.0f} s)", title_justify="left")
-    for column in ("", "asked", "measured", "", "beside"):
-        table.add_column(column)
-    for figure in outcome.figures:
-        colour = {True: "green", False: "red", None: "white"}[figure.met]
-        said = verdict(figure).strip("*")
-        measured = number(figure.measured, figure.unit)
-        table.add_row(figure.title, asked(figure), f"[{colour}]{measured}[/]", f"[{colour}]{said}[/]", figure.peer)
-    return table
+def _tables(case: Case, outcome: Outcome, seconds: float) -> Iterator[Table]:
+    title = f"{case.name}: {case.title} ({seconds:.0f} s)"
+    if outcome.figures:
+        table = Table("", "asked", "measured", "", "beside", title=title, title_justify="left")
+        for figure in outcome.figures:
+            colour = {True: "green", False: "red", None: "white"}[figure.met]
+            said = verdict(figure).strip("*")
+            measured = number(figure.measured, figure.unit)
+            table.add_row(figure.title, asked(figure), f"[{colour}]{measured}[/]", f"[{colour}]{said}[/]", figure.peer)
+        yield table
+    if outcome.phases:
+        sizes = list(next(iter(outcome.phases.values())))
+        table = Table("phase", *(f"{size} sessions" for size in sizes), title=title, title_justify="left")
+        for phase, row in outcome.phases.items():
+            table.add_row(phase, *(shown(row[size]) for size in sizes))
+        yield table
 
 
 def _parser() -> argparse.ArgumentParser:

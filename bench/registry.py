@@ -49,7 +49,7 @@ class Figure:
         low, high = (self.measured, self.asked) if self.sense == "<=" else (self.asked, self.measured)
         if high > 0.0:
             return low / high
-        return 1.0 if low <= high else math.inf
+        return 0.0 if low <= high else math.inf
 
 
 @dataclass(slots=True)
@@ -62,6 +62,7 @@ class Outcome:
         details: Anything else worth keeping, plain JSON.
         notes: Sentences on how it was measured.
         curves: Points (size, seconds) by name, for the picture of sizes.
+        phases: Seconds by phase and size.
     """
 
     figures: list[Figure] = field(default_factory=list)
@@ -69,6 +70,7 @@ class Outcome:
     details: dict[str, object] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    phases: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def add(
         self, key: str, title: str, measured: float, unit: str = "", *, at_most: float | None = None,

@@ -107,7 +107,7 @@ def _section(result: Row) -> Iterable[str]:
     yield ""
     if result["notes"]:
         yield from (" ".join(result["notes"]), "")
-    table = result["details"].get("median_s")
+    table = result.get("phases")
     if table:
         sizes = list(next(iter(table.values())))
         yield from (f"| phase | {' | '.join(f'{size} sessions' for size in sizes)} |", "|---" * (len(sizes) + 1) + "|")

@@ -32,9 +32,7 @@ def phases(setting: Setting) -> Outcome:
         if finished.returncode:
             raise RuntimeError(f"pytest-benchmark failed:\n{finished.stdout[-2000:]}{finished.stderr[-2000:]}")
         rows = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
-    table: dict[str, dict[str, float]] = {}
     for row in rows:
         size, phase = row["params"]["size"], row["params"]["phase"]
-        table.setdefault(phase, {})[str(size)] = row["stats"]["median"]
-    outcome.details["median_s"] = table
+        outcome.phases.setdefault(phase, {})[str(size)] = row["stats"]["median"]
     return outcome

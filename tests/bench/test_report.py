@@ -77,7 +77,7 @@ def test_the_kept_remarks_can_be_read() -> None:
 
 @pytest.mark.parametrize(
     ("measured", "asked", "sense", "share"),
-    [(0.5, 1.0, "<=", 0.5), (3.0, 2.0, ">=", 2 / 3), (0.0, 0.0, "<=", 1.0), (1.0, 0.0, "<=", math.inf)],
+    [(0.5, 1.0, "<=", 0.5), (3.0, 2.0, ">=", 2 / 3), (0.0, 0.0, "<=", 0.0), (1.0, 0.0, "<=", math.inf)],
 )
 def test_a_share_above_one_is_a_miss(measured: float, asked: float, sense: str, share: float) -> None:
     figure = Figure("key", "title", asked, sense, measured, "")  # type: ignore[arg-type]
