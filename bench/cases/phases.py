@@ -25,7 +25,9 @@ def phases(setting: Setting) -> Outcome:
             sys.executable, "-m", "pytest", "bench/phases_benchmark.py", "-q", "-p", "no:cacheprovider",
             "--benchmark-only", f"--benchmark-json={path}",
         ]  # fmt: skip
-        environment = os.environ | {QUICK_VARIABLE: "1" if setting.quick else ""}
+        # Under a parallel test run pytest-benchmark would switch itself off.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        environment = inherited | {QUICK_VARIABLE: "1" if setting.quick else ""}
         finished = subprocess.run(
             command, cwd=_ROOT, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
         )
