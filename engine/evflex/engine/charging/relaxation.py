@@ -159,7 +159,8 @@ def relax_sessions(site: Site) -> Relaxation | None:
     session = np.repeat(np.arange(site.session_count), np.diff(shared.session_start))
     worth = np.zeros(site.presence.shape)
     np.add.at(worth, session, dual[shared.group] * shared.weight[:, None])
-    free_price = np.broadcast_to(shared.price, site.presence.shape)
+    # A plain array, like the one of the program: a kernel is compiled anew for every other layout.
+    free_price = np.tile(shared.price, (site.session_count, 1))
     agreed = site.limits.agreement_kw < site.limits.upper_kw
     return Relaxation(
         model=None,

@@ -21,11 +21,14 @@ def warm_up() -> None:
         max_charge_kw=np.full(3, 11.0),
         min_charge_kw=np.full(3, 4.14),
     )
-    tariff = Tariff(np.linspace(0.3, 0.1, 8))
-    problem = ScheduleProblem(grid, SupplyNodes.single(max_import_kw=12.0), sessions, tariff)
+    prices = np.linspace(0.3, 0.1, 8)
+    nodes = SupplyNodes.single(max_import_kw=12.0)
+    problem = ScheduleProblem(grid, nodes, sessions, Tariff(prices))
+    with_peak = ScheduleProblem(grid, nodes, sessions, Tariff(prices, peak_price_per_kw=1.0))
     for options in (
         ScheduleOptions(shortfall_price_per_kwh=2.0),
         ScheduleOptions(shortfall_price_per_kwh=2.0, start_cost=0.05),
         ScheduleOptions(shortfall_price_per_kwh=2.0, current_quantum_a=1.0),
     ):
         optimize_schedule(problem, options)
+        optimize_schedule(with_peak, options)
