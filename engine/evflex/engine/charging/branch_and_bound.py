@@ -19,7 +19,7 @@ from evflex.engine.supply_tree import FloatArray
 # Beyond this many session-steps branch and bound improves nothing in useful time (measured: about 40 sessions a day).
 _LARGEST = 4_000
 # Below this share of the time limit the exact program is not even written.
-LEAST_SHARE = 0.05
+_LEAST_SHARE = 0.05
 # Share of the time left that the solver may take.
 _SOLVER_SHARE = 0.93
 # A wish before cost is proven when found and bound differ by less (kWh).
@@ -48,7 +48,7 @@ def branch_and_bound(site: Site, plan: Evaluation, least: dict[str, float], budg
         least: What the relaxation proved of the wishes before cost, by name.
         budget: Time and cancellation.
     """
-    if budget.remaining_s < LEAST_SHARE * budget.time_limit_s:
+    if budget.remaining_s < _LEAST_SHARE * budget.time_limit_s:
         return None
     model = build_program(site, exact=True)
     if budget.spent:

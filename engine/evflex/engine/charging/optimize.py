@@ -13,7 +13,7 @@ import numpy as np
 
 from evflex.engine.budget import Budget
 from evflex.engine.charging.bounds import trivial_bound
-from evflex.engine.charging.branch_and_bound import LEAST_SHARE, branch_and_bound, is_small
+from evflex.engine.charging.branch_and_bound import branch_and_bound, is_small
 from evflex.engine.charging.column_generation import plan_switching
 from evflex.engine.charging.evaluation import Evaluation, evaluate, keeps_limits
 from evflex.engine.charging.feasibility import at_rest, keeps_rules, mended, tidy
@@ -32,6 +32,8 @@ from evflex.engine.validation import Rules
 
 # Share of the time left that a solve with departure margins takes, so that one without can follow.
 _MARGIN_SHARE = 0.5
+# Where no more than this share of the time is left, time has ended the solve.
+_LEFT_SHARE = 0.1
 # A shortfall below this is none (kWh).
 _SHORT_KWH = 1e-6
 
@@ -157,8 +159,8 @@ def _solve(site: Site, budget: Budget, known_kw: FloatArray | None = None) -> _S
     if known_kw is not None:
         solved.offer(site, known_kw, "the plan with margins")
     _improve(site, solved, budget)
-    # What is left may have been too little for the next method.
-    solved.ran_out = budget.remaining_s <= LEAST_SHARE * budget.time_limit_s
+    # The last methods leave a little, and do not begin where only that is left.
+    solved.ran_out = budget.remaining_s <= _LEFT_SHARE * budget.time_limit_s
     return solved
 
 
