@@ -107,6 +107,9 @@ def test_a_server_needs_host_and_port(run: Run, write: Write, server: str) -> No
 
 
 def test_a_deadline_that_is_too_short_says_what_to_do(run: Run, write: Write) -> None:
-    result = run("schedule", "--request", write(REQUEST), "--timeout", "0.001")
+    request = copy.deepcopy(REQUEST)
+    # more than any machine reads, plans and answers in a millisecond
+    request["sessions"] = [request["sessions"][0] | {"session_id": f"car {i}"} for i in range(3000)]
+    result = run("schedule", "--request", write(request), "--timeout", "0.001")
     assert result.exit_code == 1
     assert "--timeout" in result.stderr
