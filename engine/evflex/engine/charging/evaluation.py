@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from evflex.engine.charging.model import ScheduleObjective
+from evflex.engine.charging.parts import Parts
 from evflex.engine.charging.peak import highest_average_kw, peak_blocks
 from evflex.engine.charging.schedule import ScheduleFigures
 from evflex.engine.charging.site import Site
 from evflex.engine.charging.switching import charging_before
 from evflex.engine.charging.uncontrolled import NOTHING_KW
 from evflex.engine.kernels import kernel
-from evflex.engine.supply_tree import FloatArray, IntArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 # Wishes that rank before cost are equal when they differ by less (kWh).
 RANK_TOLERANCE_KWH = 1e-6
@@ -22,16 +23,11 @@ LIMIT_TOLERANCE_KW = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """A plan and what it amounts to.
+class Outcome:
+    """A plan and what it means to each session.
 
     Attributes:
         power_kw: Net mean power, uncontrolled steps included. (n, T).
-        figures: As reported.
-        objective: Total cost (or kilograms) less that of the fixed load alone.
-        scale: Sum of the absolute objective terms; the gap is relative to it.
-        ranks: Wishes before cost, first the most important, each in kWh, smaller is better: safety excess that could
-            be relieved, weighted minimum energy, agreement excess, weighted shortfall without a price.
         delivered_kwh: (n,).
         shortfall_kwh: (n,).
         minimum_shortfall_kwh: (n,).
@@ -39,14 +35,28 @@ class Evaluation:
     """
 
     power_kw: FloatArray
-    figures: ScheduleFigures
-    objective: float
-    scale: float
-    ranks: tuple[float, float, float, float]
     delivered_kwh: FloatArray
     shortfall_kwh: FloatArray
     minimum_shortfall_kwh: FloatArray
     starts: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation(Outcome):
+    """A plan and what it amounts to.
+
+    Attributes:
+        figures: As reported.
+        objective: Total cost (or kilograms) less that of the fixed load alone.
+        scale: Sum of the absolute objective terms; the gap is relative to it.
+        ranks: Wishes before cost, first the most important, each in kWh, smaller is better: safety excess that could
+            be relieved, weighted minimum energy, agreement excess, weighted shortfall without a price.
+    """
+
+    figures: ScheduleFigures
+    objective: float
+    scale: float
+    ranks: tuple[float, float, float, float]
 
     def ranks_before(self, other: Evaluation) -> bool:
         """Whether this plan meets the wishes before cost better than ``other``."""
@@ -62,11 +72,49 @@ class Evaluation:
         return self.objective < other.objective
 
 
+@dataclass(frozen=True, slots=True)
+class PartsEvaluation(Outcome):
+    """A plan of several parts; the attributes are those of :class:`Evaluation`, with an entry a part.
+
+    Attributes:
+        figures: Columns of :class:`ScheduleFigures` by name, (parts,) each.
+        objective: (parts,).
+        scale: (parts,).
+        ranks: (parts, 4).
+    """
+
+    figures: dict[str, FloatArray]
+    objective: FloatArray
+    scale: FloatArray
+    ranks: FloatArray
+
+    def figures_of_parts(self) -> list[ScheduleFigures]:
+        """Figures of each part."""
+        columns = (self.figures[field.name].tolist() for field in fields(ScheduleFigures))
+        return [ScheduleFigures(*row) for row in zip(*columns, strict=True)]
+
+
 def evaluate(site: Site, power_kw: FloatArray) -> Evaluation:
     """Figures, objective and rank of a plan.
 
     Args:
         site: The site.
+        power_kw: Net mean power, uncontrolled steps included. (n, T).
+    """
+    of = evaluate_parts(site, Parts.whole(site), power_kw)
+    relief, minimum, agreement, shortfall = of.ranks[0].tolist()
+    return Evaluation(
+        of.power_kw, of.delivered_kwh, of.shortfall_kwh, of.minimum_shortfall_kwh, of.starts,
+        of.figures_of_parts()[0], float(of.objective[0]), float(of.scale[0]), (relief, minimum, agreement, shortfall),
+    )  # fmt: skip
+
+
+def evaluate_parts(site: Site, parts: Parts, power_kw: FloatArray) -> PartsEvaluation:
+    """Figures, objective and rank of a plan, for each part of a site.
+
+    Args:
+        site: The site.
+        parts: Its parts.
         power_kw: Net mean power, uncontrolled steps included. (n, T).
     """
     sessions, tariff, options = site.problem.sessions, site.problem.tariff, site.options
@@ -84,64 +132,69 @@ def evaluate(site: Site, power_kw: FloatArray) -> Evaluation:
     minimum_shortfall[(minimum_shortfall < 1e-9) | (site.minimum_kwh <= 0.0)] = 0.0
     starts = count_starts(site, power_kw)
 
-    root = site.fixed_kw + power_kw.sum(axis=0)
-    plan, alone = _RootCost.of(site, root), _RootCost.of(site, site.fixed_kw)
+    plan = _RootCost.of(site, parts.fixed_kw + parts.total(power_kw))
+    alone = _RootCost.of(site, parts.fixed_kw)
     price = np.where(np.isnan(site.shortfall_price_per_kwh), 0.0, site.shortfall_price_per_kwh)
-    shortfall_cost = float(price @ shortfall)
-    discharge_cost = float(sessions.discharge_cost_per_kwh @ discharge.sum(axis=1)) * step_h
-    start_cost = options.start_cost * float(starts.sum())
-    energy_value = float(site.value_per_kwh @ np.maximum(delivered - site.need_kwh, 0.0))
-    change_cost = 0.0
+    shortfall_cost = parts.total(price * shortfall)
+    discharge_cost = parts.total(sessions.discharge_cost_per_kwh * discharge.sum(axis=1)) * step_h
+    start_cost = options.start_cost * parts.total(starts.astype(np.float64))
+    energy_value = parts.total(site.value_per_kwh * np.maximum(delivered - site.need_kwh, 0.0))
+    change_cost = np.zeros(len(parts))
     if options.previous_power_kw.size and options.change_cost_per_kwh > 0.0:
-        change_cost = (
-            options.change_cost_per_kwh * step_h * float(np.nansum(np.abs(power_kw - options.previous_power_kw)))
-        )
+        changed = np.nansum(np.abs(power_kw - options.previous_power_kw), axis=1)
+        change_cost = options.change_cost_per_kwh * step_h * parts.total(changed)
 
     own_terms = discharge_cost + start_cost + shortfall_cost + change_cost
-    steps_difference = plan.energy_by_step - alone.energy_by_step
     kg_difference = plan.emissions_kg - alone.emissions_kg
     if options.objective == ScheduleObjective.EMISSIONS:
-        root_terms = float(np.abs(plan.kg_by_step - alone.kg_by_step).sum())
+        root_terms = np.abs(plan.kg_by_step - alone.kg_by_step).sum(axis=1)
         root_change = kg_difference
     else:
-        root_terms = float(np.abs(steps_difference).sum()) + tariff.emission_price_per_kg * abs(kg_difference)
-        root_change = float(steps_difference.sum()) + tariff.emission_price_per_kg * kg_difference
+        steps_difference = plan.energy_by_step - alone.energy_by_step
+        root_terms = np.abs(steps_difference).sum(axis=1) + tariff.emission_price_per_kg * np.abs(kg_difference)
+        root_change = steps_difference.sum(axis=1) + tariff.emission_price_per_kg * kg_difference
     peak_change = plan.peak_cost - alone.peak_cost
     emission_cost = tariff.emission_price_per_kg * plan.emissions_kg
-    figures = ScheduleFigures(
-        energy_cost=plan.energy_cost,
-        peak_cost=plan.peak_cost,
-        emission_cost=emission_cost,
-        discharge_cost=discharge_cost,
-        start_cost=start_cost,
-        shortfall_cost=shortfall_cost,
-        energy_value=energy_value,
-        change_cost=change_cost,
-        total_cost=plan.energy_cost + plan.peak_cost + emission_cost + own_terms - energy_value,
-        emissions_kg=plan.emissions_kg,
-        peak_import_kw=plan.peak_import_kw,
-        delivered_kwh=float(delivered.sum()),
-        shortfall_kwh=float(shortfall.sum()),
-    )
+    figures = {
+        "energy_cost": plan.energy_cost,
+        "peak_cost": plan.peak_cost,
+        "emission_cost": emission_cost,
+        "discharge_cost": discharge_cost,
+        "start_cost": start_cost,
+        "shortfall_cost": shortfall_cost,
+        "energy_value": energy_value,
+        "change_cost": change_cost,
+        "total_cost": plan.energy_cost + plan.peak_cost + emission_cost + own_terms - energy_value,
+        "emissions_kg": plan.emissions_kg,
+        "peak_import_kw": plan.peak_import_kw,
+        "delivered_kwh": parts.total(delivered),
+        "shortfall_kwh": parts.total(shortfall),
+    }
     weight = sessions.shortfall_weight
     unpriced = np.isnan(site.shortfall_price_per_kwh)
-    relief, agreement = _excess_kwh(site, power_kw)
-    return Evaluation(
+    relief, agreement = _excess_kwh(site, parts, power_kw)
+    ranks = (relief, parts.total(weight * minimum_shortfall), agreement, parts.total(weight * unpriced * shortfall))
+    return PartsEvaluation(
         power_kw=power_kw,
-        figures=figures,
-        objective=root_change + peak_change + own_terms - energy_value,
-        scale=root_terms + abs(peak_change) + own_terms + energy_value,
-        ranks=(relief, float(weight @ minimum_shortfall), agreement, float((weight * unpriced) @ shortfall)),
         delivered_kwh=delivered,
         shortfall_kwh=shortfall,
         minimum_shortfall_kwh=minimum_shortfall,
         starts=starts,
+        figures=figures,
+        objective=root_change + peak_change + own_terms - energy_value,
+        scale=root_terms + np.abs(peak_change) + own_terms + energy_value,
+        ranks=np.stack(ranks, axis=1),
     )
 
 
 def fixed_load_objective(site: Site) -> float:
     """What the fixed load alone adds to total cost (or kilograms)."""
-    alone = _RootCost.of(site, site.fixed_kw)
+    return float(fixed_load_objectives(site, Parts.whole(site))[0])
+
+
+def fixed_load_objectives(site: Site, parts: Parts) -> FloatArray:
+    """The same for each part, (parts,)."""
+    alone = _RootCost.of(site, parts.fixed_kw)
     if site.options.objective == ScheduleObjective.EMISSIONS:
         return alone.emissions_kg + alone.peak_cost
     return alone.energy_cost + alone.peak_cost + site.problem.tariff.emission_price_per_kg * alone.emissions_kg
@@ -182,38 +235,42 @@ def _sum_groups(
 
 def keeps_limits(site: Site, power_kw: FloatArray) -> bool:
     """Whether controlled power keeps the safety limits; agreements may give way."""
-    load, limits = group_power_kw(site, power_kw), site.limits
-    # What fixed load alone exceeds may be relieved, never made worse.
-    return bool(
-        (load <= limits.upper_kw + LIMIT_TOLERANCE_KW).all() and (load >= limits.lower_kw - LIMIT_TOLERANCE_KW).all()
-    )
+    return bool(kept_groups(site, group_power_kw(site, power_kw)).all())
 
 
-def _excess_kwh(site: Site, power_kw: FloatArray) -> tuple[float, float]:
-    """Safety excess that could be relieved, and agreement excess, each summed over groups and steps in kWh."""
+def kept_groups(site: Site, load_kw: FloatArray) -> BoolArray:
+    """Whether each group keeps its safety limits at a load (groups, T); (groups,)."""
     limits = site.limits
+    # What fixed load alone exceeds may be relieved, never made worse.
+    kept = (load_kw <= limits.upper_kw + LIMIT_TOLERANCE_KW) & (load_kw >= limits.lower_kw - LIMIT_TOLERANCE_KW)
+    return np.asarray(kept.all(axis=1))
+
+
+def _excess_kwh(site: Site, parts: Parts, power_kw: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Safety excess that could be relieved, and agreement excess, each summed over groups and steps in kWh; (parts,)."""
+    limits, none = site.limits, np.zeros(len(parts))
     relievable = bool(limits.relief_kw.any())
     agreed = bool(np.isfinite(limits.agreement_kw).any())
     if not (relievable or agreed):
-        return 0.0, 0.0
+        return none, none
     load = group_power_kw(site, power_kw)
     over = np.where(limits.relief_kw > 0.0, load + limits.relief_kw, 0.0)
     under = np.where(limits.relief_kw < 0.0, -limits.relief_kw - load, 0.0)
-    relief = float(np.maximum(over, 0.0).sum() + np.maximum(under, 0.0).sum())
-    agreement = float(np.maximum(load - limits.agreement_kw, 0.0).sum())
-    return relief * site.step_h, agreement * site.step_h
+    relief = (np.maximum(over, 0.0) + np.maximum(under, 0.0)).sum(axis=1)
+    agreement = np.maximum(load - limits.agreement_kw, 0.0).sum(axis=1)
+    return parts.total_of_groups(relief) * site.step_h, parts.total_of_groups(agreement) * site.step_h
 
 
 @dataclass(frozen=True, slots=True)
 class _RootCost:
-    """Cost and emissions of net power at the root."""
+    """Cost and emissions of net power at each part's grid connection; (parts, T) by step, (parts,) in total."""
 
     energy_by_step: FloatArray
     kg_by_step: FloatArray
-    energy_cost: float
-    emissions_kg: float
-    peak_import_kw: float
-    peak_cost: float
+    energy_cost: FloatArray
+    emissions_kg: FloatArray
+    peak_import_kw: FloatArray
+    peak_cost: FloatArray
 
     @classmethod
     def of(cls, site: Site, root_kw: FloatArray) -> _RootCost:
@@ -223,11 +280,11 @@ class _RootCost:
         if len(tariff.export_price_per_kwh):
             energy = energy - tariff.export_price_per_kwh * exports
         energy = energy * site.step_h
-        kg = np.zeros(site.step_count)
+        kg = np.zeros_like(imports)
         if len(tariff.emission_intensity_g_per_kwh):
             kg = tariff.emission_intensity_g_per_kwh * imports * (site.step_h / 1000.0)
         peak = highest_average_kw(imports, peak_blocks(site.problem))
         return cls(
-            energy, kg, float(energy.sum()), float(kg.sum()), peak,
-            tariff.peak_price_per_kw * max(0.0, peak - tariff.observed_peak_kw),
+            energy, kg, energy.sum(axis=1), kg.sum(axis=1), peak,
+            tariff.peak_price_per_kw * np.maximum(0.0, peak - tariff.observed_peak_kw),
         )  # fmt: skip

@@ -28,10 +28,13 @@ def peak_blocks(problem: ScheduleProblem) -> IntArray:
     return number[raw]
 
 
-def highest_average_kw(import_kw: FloatArray, blocks: IntArray) -> float:
-    """Highest block average of import; 0 without blocks."""
-    counted = blocks >= 0
-    if not counted.any():
-        return 0.0
-    total = np.bincount(blocks[counted], weights=import_kw[counted])
-    return float((total / np.bincount(blocks[counted])).max())
+def highest_average_kw(import_kw: FloatArray, blocks: IntArray) -> FloatArray:
+    """Highest block average of each row of import, (rows, T) to (rows,); 0 without blocks."""
+    counted = np.flatnonzero(blocks >= 0)
+    if not len(counted):
+        return np.zeros(len(import_kw))
+    first = np.flatnonzero(np.diff(blocks[counted], prepend=-1))
+    if len(first) == len(blocks):
+        return np.asarray(import_kw.max(axis=1))
+    total = np.add.reduceat(import_kw[:, counted], first, axis=1)
+    return np.asarray((total / np.diff(first, append=len(counted))).max(axis=1))

@@ -299,10 +299,9 @@ class _Weights:
             | np.isfinite(tree.max_export_kw).any(axis=1)
             | np.isfinite(tree.agreement_import_kw).any(axis=1)
         )
-        groups = [(a, 0) for a in np.flatnonzero(has_kw)]
-        groups += [(a, phase) for a in np.flatnonzero(np.isfinite(tree.max_current_a)) for phase in (1, 2, 3)]
-        group_node = np.array([a for a, _ in groups], dtype=np.int64)
-        group_phase = np.array([phase for _, phase in groups], dtype=np.int64)
+        has_phases = np.isfinite(tree.max_current_a)
+        # Node by node, so that the limits of a part of the tree stand together.
+        group_node, group_phase = np.nonzero(np.column_stack([has_kw, has_phases, has_phases, has_phases]))
         below = tree.subtree_matrix()
         share = np.column_stack([np.ones(len(phases)), ACTIVE[phases] / PHASE_COUNT[phases, None]])
         dense = below[group_node][:, node] * share[:, group_phase].T
