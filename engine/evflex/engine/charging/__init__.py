@@ -1,5 +1,6 @@
 """Charging schedules of one site: least cost, proven gap."""
 
+from evflex.engine.charging.forest import optimize_together
 from evflex.engine.charging.model import (
     DepartureBeyondHorizon,
     ScheduleObjective,
@@ -27,5 +28,6 @@ __all__ = [
     "Tariff",
     "align_previous",
     "optimize_schedule",
+    "optimize_together",
     "warm_up",
 ]

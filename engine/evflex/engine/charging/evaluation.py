@@ -18,6 +18,8 @@ from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 # Wishes that rank before cost are equal when they differ by less (kWh).
 RANK_TOLERANCE_KWH = 1e-6
+# Costs are equal when they differ by less than this share of the gap's scale: the rounding of sums.
+COST_ROUNDING = 1e-12
 # Solvers keep limits to this tolerance (kW).
 LIMIT_TOLERANCE_KW = 1e-6
 
@@ -69,7 +71,7 @@ class Evaluation(Outcome):
         """Whether this plan ranks before ``other``, or costs less at the same rank."""
         if self.ranks_before(other) or other.ranks_before(self):
             return self.ranks_before(other)
-        return self.objective < other.objective
+        return other.objective - self.objective > COST_ROUNDING * other.scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +249,7 @@ def kept_groups(site: Site, load_kw: FloatArray) -> BoolArray:
 
 
 def _excess_kwh(site: Site, parts: Parts, power_kw: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Safety excess that could be relieved, and agreement excess, each summed over groups and steps in kWh; (parts,)."""
+    """Safety excess that could be relieved, and agreement excess, over all groups and steps in kWh, (parts,) each."""
     limits, none = site.limits, np.zeros(len(parts))
     relievable = bool(limits.relief_kw.any())
     agreed = bool(np.isfinite(limits.agreement_kw).any())

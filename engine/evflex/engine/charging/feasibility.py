@@ -171,7 +171,7 @@ def tidy(site: Site, power_kw: FloatArray) -> FloatArray:
         whole = np.divide(size, quantum, out=np.zeros_like(size), where=quantum > 0.0)
         near = np.abs(whole - np.round(whole)) < 1e-5
         size = np.where((quantum > 0.0) & near, np.round(whole) * quantum, size)
-    return np.where(charges, size, -size)
+    return np.where(charges, size, 0.0 - size)
 
 
 def on_quanta(site: Site, power_kw: FloatArray) -> FloatArray:

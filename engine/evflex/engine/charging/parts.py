@@ -43,11 +43,21 @@ class Parts:
         """Sum over the sessions of each part, (n, ...) to (parts, ...)."""
         if len(self) == 1:
             return np.asarray(values.sum(axis=0, keepdims=True))
-        return np.add.reduceat(values, self.session_start[:-1], axis=0)
+        return np.asarray(np.add.reduceat(values, self.session_start[:-1], axis=0), dtype=np.float64)
 
     def total_of_groups(self, values: FloatArray) -> FloatArray:
         """Sum over the groups of each part, which may have none, (groups,) to (parts,)."""
         if len(self) == 1:
             return np.array([values.sum()])
         part = np.repeat(np.arange(len(self)), np.diff(self.group_start))
-        return np.bincount(part, weights=values, minlength=len(self))
+        return np.asarray(np.bincount(part, weights=values, minlength=len(self)), dtype=np.float64)
+
+    def highest(self, values: FloatArray) -> FloatArray:
+        """Highest value among the sessions of each part, 0 without sessions, (n,) to (parts,)."""
+        if len(self) == 1:
+            return np.array([values.max(initial=0.0)])
+        return np.asarray(np.maximum.reduceat(values, self.session_start[:-1]), dtype=np.float64)
+
+    def to_sessions(self, values: FloatArray) -> FloatArray:
+        """Value of each session's part, (parts,) to (n,)."""
+        return np.repeat(values, np.diff(self.session_start))

@@ -12,7 +12,7 @@ from evflex.engine.charging.program import Level, SiteProgram, build_program
 from evflex.engine.charging.session_simplex import SharedProblem, lagrangian_bound, solve_shared
 from evflex.engine.charging.site import Site
 from evflex.engine.highs import INFINITY, LpMethod, ProgramSolution, Solver
-from evflex.engine.supply_tree import FloatArray
+from evflex.engine.supply_tree import BoolArray, FloatArray
 
 # Wishes that rank before cost, first the most important; an Evaluation has their values in this order.
 LEVEL_NAMES = ("safety relief", "minimum energy", "agreement", "shortfall")
@@ -24,9 +24,9 @@ PENALTY = 1e3
 # Interior point with crossover overtakes simplex at this many columns (measured on the instances of the benchmark).
 _INTERIOR_POINT_COLUMNS = 8_000
 # The simplex of sessions: from this many on, prices are found on every so manieth session first.
-_SAMPLE_FROM, _SAMPLE_EVERY = 60, 6
+SAMPLE_FROM, _SAMPLE_EVERY = 60, 6
 # Its working basis holds at most this many limits, and it gives up after this many pivots a session.
-_MOST_TIGHT, _PIVOTS_EACH = 500, 60
+MOST_TIGHT, PIVOTS_EACH = 500, 60
 # Another vertex: prices move by this share of the highest one, the start's limit prices by that share of their own.
 _NUDGE, _GUESS_SPREAD = 1e-6, 0.01
 
@@ -144,36 +144,57 @@ def program_of(site: Site, relaxation: Relaxation) -> tuple[SiteProgram, FloatAr
 
 def relax_sessions(site: Site) -> Relaxation | None:
     """The relaxation by the simplex of sessions; None where the site needs more, or a wish before cost is open."""
-    if not _is_shared_problem(site):
+    if not is_shared_problem(site):
         return None
-    penalty = PENALTY * max(float(np.abs(site.import_rate).max(initial=0.0)), 1e-3)
-    shared = _shared_problem(site, penalty)
+    shared = shared_problem(site)
     power, dual = np.zeros(site.presence.shape), np.zeros(site.limits.upper_kw.shape)
-    if _solve_from_sample(shared, power, dual) < 0:
-        return None
-    unpriced = np.isnan(site.shortfall_price_per_kwh)
-    if (shared.wanted - power.sum(axis=1))[unpriced].max(initial=0.0) > 1e-9:
+    if _solve_from_sample(shared, power, dual) < 0 or unpriced_shortfall(site, shared, power).any():
         return None
     constant = float(site.import_rate @ (site.fixed_kw + site.given_kw.sum(axis=0))) * site.step_h
     bound = lagrangian_bound(shared, dual) + constant - fixed_load_objective(site)
+    return priced_relaxation(site, shared, power, dual, bound)
+
+
+def unpriced_shortfall(site: Site, shared: SharedProblem, power_kw: FloatArray) -> BoolArray:
+    """Sessions that a solution leaves short although shortfall ranks before cost, (n,)."""
+    return np.asarray(np.isnan(site.shortfall_price_per_kwh) & (shared.wanted - power_kw.sum(axis=1) > 1e-9))
+
+
+def priced_relaxation(
+    site: Site, shared: SharedProblem, power_kw: FloatArray, limit_dual: FloatArray, bound: float
+) -> Relaxation:
+    """The relaxation from an optimum of the simplex of sessions.
+
+    Args:
+        site: The site.
+        shared: What was solved.
+        power_kw: Its optimum, (n, T).
+        limit_dual: Prices of the limits (<= 0), (groups, T).
+        bound: What they prove.
+    """
     session = np.repeat(np.arange(site.session_count), np.diff(shared.session_start))
     worth = np.zeros(site.presence.shape)
-    np.add.at(worth, session, dual[shared.group] * shared.weight[:, None])
+    np.add.at(worth, session, limit_dual[shared.group] * shared.weight[:, None])
     # A plain array, like the one of the program: a kernel is compiled anew for every other layout.
     free_price = np.tile(shared.price, (site.session_count, 1))
     agreed = site.limits.agreement_kw < site.limits.upper_kw
     return Relaxation(
         model=None,
-        power_kw=power,
-        bound=RankedBound(bound, {}, {"shortfall": penalty}),
+        power_kw=power_kw,
+        bound=RankedBound(bound, {}, {"shortfall": _penalty(site)}),
         price=free_price - np.divide(worth, site.presence, out=np.zeros_like(worth), where=site.presence > 0.0),
         free_price=free_price,
-        limit_price=np.where(agreed, 0.0, -dual),
-        agreement_price=np.where(agreed, -dual, 0.0),
+        limit_price=np.where(agreed, 0.0, -limit_dual),
+        agreement_price=np.where(agreed, -limit_dual, 0.0),
         row_dual=np.empty(0),
         method="session simplex",
         proven=True,
     )
+
+
+def _penalty(site: Site) -> float:
+    """Price of a kWh of shortfall that ranks before cost."""
+    return PENALTY * max(float(np.abs(site.import_rate).max(initial=0.0)), 1e-3)
 
 
 def another_vertex(site: Site, relaxation: Relaxation, seed: int) -> FloatArray | None:
@@ -185,8 +206,7 @@ def another_vertex(site: Site, relaxation: Relaxation, seed: int) -> FloatArray 
     if relaxation.model is not None:
         return None
     random = np.random.default_rng(seed)
-    penalty = PENALTY * max(float(np.abs(site.import_rate).max(initial=0.0)), 1e-3)
-    shared = _shared_problem(site, penalty)
+    shared = shared_problem(site)
     nudge = _NUDGE * float(np.abs(shared.price).max(initial=0.0)) * random.random(shared.price.shape)
     price = relaxation.limit_price + relaxation.agreement_price
     guess = -np.maximum(price, 0.0) * (1.0 + _GUESS_SPREAD * random.standard_normal(price.shape))
@@ -195,7 +215,7 @@ def another_vertex(site: Site, relaxation: Relaxation, seed: int) -> FloatArray 
     return power if pivots >= 0 else None
 
 
-def _is_shared_problem(site: Site) -> bool:
+def is_shared_problem(site: Site) -> bool:
     """Whether sessions only charge, share only upper limits, and pay the import price for every kWh."""
     sessions, options, limits = site.problem.sessions, site.options, site.limits
     changes = options.change_cost_per_kwh > 0.0 and options.previous_power_kw.size > 0
@@ -210,7 +230,8 @@ def _is_shared_problem(site: Site) -> bool:
     )
 
 
-def _shared_problem(site: Site, penalty: float) -> SharedProblem:
+def shared_problem(site: Site) -> SharedProblem:
+    """The relaxation of a site as the simplex of sessions reads it."""
     sessions, limits = site.problem.sessions, site.limits
     kwh_per_kw = sessions.charge_efficiency * site.step_h
     given = site.given_kw.sum(axis=1)
@@ -218,7 +239,9 @@ def _shared_problem(site: Site, penalty: float) -> SharedProblem:
     present = site.presence > 0.0
     some = present.any(axis=1)
     price = np.where(
-        np.isnan(site.shortfall_price_per_kwh), penalty * sessions.shortfall_weight, site.shortfall_price_per_kwh
+        np.isnan(site.shortfall_price_per_kwh),
+        _penalty(site) * sessions.shortfall_weight,
+        site.shortfall_price_per_kwh,
     )
     return SharedProblem(
         price=site.import_rate * site.step_h,
@@ -240,7 +263,7 @@ def _shared_problem(site: Site, penalty: float) -> SharedProblem:
 def _solve_from_sample(shared: SharedProblem, power: FloatArray, dual: FloatArray) -> int:
     """Solve; the prices of a sample of the sessions tell a large problem where its limits bind."""
     n = len(shared.wanted)
-    if n >= _SAMPLE_FROM:
+    if n >= SAMPLE_FROM:
         some = np.arange(0, n, _SAMPLE_EVERY)
         width = np.diff(shared.session_start)
         entries = np.flatnonzero(np.repeat(np.isin(np.arange(n), some), width))
@@ -266,8 +289,8 @@ def _solve_from_sample(shared: SharedProblem, power: FloatArray, dual: FloatArra
 
 def _solve(shared: SharedProblem, guess: FloatArray, power: FloatArray, dual: FloatArray) -> int:
     """Pivots of the simplex of sessions, -1 where it gave up."""
-    capacity = min(_MOST_TIGHT, int(np.isfinite(shared.upper).sum()))
-    return int(solve_shared(shared, guess, power, dual, capacity, _PIVOTS_EACH * (len(shared.wanted) + 100)))
+    capacity = min(MOST_TIGHT, int(np.isfinite(shared.upper).sum()))
+    return int(solve_shared(shared, guess, power, dual, capacity, PIVOTS_EACH * (len(shared.wanted) + 100)))
 
 
 def net_power_kw(site: Site, model: SiteProgram, x: FloatArray) -> FloatArray:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evflex.engine.charging.evaluation import group_power_kw
+from evflex.engine.charging.parts import Parts
 from evflex.engine.charging.relaxation import Relaxation
 from evflex.engine.charging.site import Site
 from evflex.engine.kernels import inner_kernel, kernel
@@ -52,7 +53,7 @@ class Repairable(NamedTuple):
         session_start: Row pointers of the session's groups, (n + 1,).
         group: Groups of each session.
         weight: Weight of the session in the group.
-        overload_price: Penalty for a kW of overload; more than any price difference.
+        overload_price: Penalty for a kW of overload; more than any price difference at the site, (n,).
     """
 
     price: FloatArray
@@ -73,7 +74,7 @@ class Repairable(NamedTuple):
     session_start: IntArray
     group: IntArray
     weight: FloatArray
-    overload_price: float
+    overload_price: FloatArray
 
 
 def repair(site: Site, relaxation: Relaxation, power_kw: FloatArray | None = None) -> FloatArray:
@@ -86,7 +87,7 @@ def repair(site: Site, relaxation: Relaxation, power_kw: FloatArray | None = Non
     """
     power = np.array(relaxation.power_kw if power_kw is None else power_kw)
     if has_minimums(site):
-        repair_minimums(_repairable(site, relaxation), power, group_power_kw(site, power))
+        repair_minimums(repairable(site, Parts.whole(site), relaxation), power, group_power_kw(site, power))
     return power
 
 
@@ -95,7 +96,8 @@ def has_minimums(site: Site) -> bool:
     return bool(((site.max_discharge_kw <= 0.0) & (site.min_charge_kw > 0.0)).any())
 
 
-def _repairable(site: Site, relaxation: Relaxation) -> Repairable:
+def repairable(site: Site, parts: Parts, relaxation: Relaxation) -> Repairable:
+    """A site and its prices as the kernels read them."""
     sessions, limits, steps = site.problem.sessions, site.limits, site.step_count
     kwh_per_kw = sessions.charge_efficiency * site.step_h
     given = site.given_kw.sum(axis=1)
@@ -106,7 +108,8 @@ def _repairable(site: Site, relaxation: Relaxation) -> Repairable:
         early_wanted = np.where(early, site.minimum_kwh / kwh_per_kw - (site.given_kw * counted).sum(axis=1), 0.0)
     present = site.presence > 0.0
     some = present.any(axis=1)
-    highest = max(float(np.abs(price).max(initial=1e-3)) for price in (relaxation.price, relaxation.free_price))
+    prices = np.maximum(np.abs(relaxation.price), np.abs(relaxation.free_price))
+    highest = parts.to_sessions(np.maximum(parts.highest(prices.max(axis=1, initial=0.0)), 1e-3))
     unpriced_kwh = 1e3 * highest / site.step_h
     short_price = np.where(np.isnan(site.shortfall_price_per_kwh), unpriced_kwh, site.shortfall_price_per_kwh)
     return Repairable(
@@ -256,7 +259,7 @@ def _exchange(s: Repairable, i: int, j: int, t: int, u: int, delta: float, power
 
 @inner_kernel
 def _overload_cost(s: Repairable, i: int, t: int, delta: float, load: FloatArray) -> float:
-    return s.overload_price * max(0.0, delta - max(_room(s, i, t, load), 0.0))
+    return s.overload_price[i] * max(0.0, delta - max(_room(s, i, t, load), 0.0))
 
 
 @inner_kernel
@@ -334,7 +337,7 @@ def _early_cost(s: Repairable, i: int, power: FloatArray, change: FloatArray) ->
     if gained >= 0.0:
         return 0.0
     spare = power[i, : s.early_steps[i]].sum() - s.early_wanted[i]
-    return s.overload_price * max(0.0, -gained - max(spare, 0.0))
+    return s.overload_price[i] * max(0.0, -gained - max(spare, 0.0))
 
 
 @inner_kernel

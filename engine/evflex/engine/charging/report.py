@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import fields
+from itertools import pairwise
+
 import numpy as np
 
-from evflex.engine.charging.evaluation import Evaluation
+from evflex.engine.charging.evaluation import Evaluation, Outcome, PartsEvaluation
+from evflex.engine.charging.parts import Parts
 from evflex.engine.charging.relaxation import Relaxation
 from evflex.engine.charging.schedule import LimitRows, LimitUnit, Schedule, SessionResults
 from evflex.engine.charging.site import Site
@@ -39,6 +44,60 @@ def build_schedule(
     )
 
 
+def build_schedules(
+    site: Site,
+    parts: Parts,
+    node_start: IntArray,
+    plan: PartsEvaluation,
+    uncontrolled: PartsEvaluation,
+    relaxation: Relaxation,
+    terminations: Sequence[Termination],
+) -> list[Schedule]:
+    """Answers of the parts of a site, each in its own order of sessions and nodes.
+
+    Args:
+        site: The site.
+        parts: Its parts.
+        node_start: First node of each part, and the number of nodes. (parts + 1,).
+        plan: Plans of all parts.
+        uncontrolled: Uncontrolled charging.
+        relaxation: Prices.
+        terminations: Of each part.
+    """
+    root, plain_root = (parts.fixed_kw + parts.total(of.power_kw) for of in (plan, uncontrolled))
+    current = current_a(site, plan.power_kw)
+    figures, plain_figures = plan.figures_of_parts(), uncontrolled.figures_of_parts()
+    results = _session_results(site, plan, relaxation)
+    rows = [
+        _split_rows(limit_rows, node_start)
+        for limit_rows in (_binding_limits(site, relaxation), _limit_violations(site, plan.power_kw))
+    ]
+    schedules = []
+    for k, termination in enumerate(terminations):
+        own = slice(int(parts.session_start[k]), int(parts.session_start[k + 1]))
+        columns = [getattr(results, column.name)[own] for column in fields(SessionResults)]
+        # The last column holds nodes.
+        columns[-1] = np.where(columns[-1] >= 0, columns[-1] - node_start[k], -1)
+        schedule = Schedule(
+            plan.power_kw[own], current[own], root[k], figures[k], plain_figures[k], uncontrolled.power_kw[own],
+            plain_root[k], SessionResults(*columns), rows[0][k], rows[1][k], termination,
+        )  # fmt: skip
+        schedules.append(schedule)
+    return schedules
+
+
+def _split_rows(rows: LimitRows, node_start: IntArray) -> list[LimitRows]:
+    """Rows of each part, in their order."""
+    part = np.searchsorted(node_start, rows.node_index, side="right") - 1
+    order = np.argsort(part, kind="stable")
+    node = rows.node_index - node_start[part]
+    first = np.searchsorted(part[order], np.arange(len(node_start))).tolist()
+    return [
+        LimitRows(node[own], rows.step[own], rows.phase[own], rows.unit[own], rows.limit[own], rows.amount[own])
+        for own in (order[a:b] for a, b in pairwise(first))
+    ]
+
+
 def current_a(site: Site, power_kw: FloatArray) -> FloatArray:
     """Current of each active phase while present: 1000·P / (V·active phases·presence), (n, T)."""
     volts = site.tree.nominal_voltage_v[site.node] * PHASE_COUNT[site.problem.sessions.phases]
@@ -51,7 +110,7 @@ def instantaneous_kw(site: Site, power_kw: FloatArray) -> FloatArray:
     return np.divide(power_kw, share, out=np.zeros_like(power_kw), where=share > 0.0)
 
 
-def _session_results(site: Site, plan: Evaluation, relaxation: Relaxation | None) -> SessionResults:
+def _session_results(site: Site, plan: Outcome, relaxation: Relaxation | None) -> SessionResults:
     """Energy cost and emissions of a step are shared in proportion to charging power."""
     sessions, tariff, step_h = site.problem.sessions, site.problem.tariff, site.step_h
     power = plan.power_kw
@@ -92,7 +151,7 @@ def _session_results(site: Site, plan: Evaluation, relaxation: Relaxation | None
     )
 
 
-def _limiting_nodes(site: Site, plan: Evaluation, relaxation: Relaxation | None) -> IntArray:
+def _limiting_nodes(site: Site, plan: Outcome, relaxation: Relaxation | None) -> IntArray:
     """Node whose limits cost the session most over its stay, where it is short; -1 elsewhere."""
     out = np.full(site.session_count, -1)
     short = np.flatnonzero((plan.shortfall_kwh > 1e-6) | (plan.minimum_shortfall_kwh > 1e-6))

@@ -66,33 +66,54 @@ def break_ties(site: Site, free_price: FloatArray, power_kw: FloatArray) -> Floa
         free_price: Marginal cost of a kW in each step, limits not priced, (n, T).
         power_kw: Plan for the controlled steps, (n, T).
     """
-    options, limits = site.options, site.limits
+    options = site.options
     changes = options.change_cost_per_kwh > 0.0 and options.previous_power_kw.size > 0
-    settled = (site.max_discharge_kw > 0.0) | (site.minimum_kwh > 0.0)
-    sessions = ~settled & np.isinf(site.problem.sessions.max_ramp_kw_per_step)
-    if changes or not sessions.any():
+    if changes or not _settles(site).any():
         return power_kw
     load = group_power_kw(site, power_kw)
-    movable = Movable(
-        sessions=sessions,
-        price=np.ascontiguousarray(np.broadcast_to(free_price, power_kw.shape)),
+    what = movable(site, free_price, load)
+    moved = power_kw.copy()
+    move_earlier(what, moved, load)
+    if saves_starts(site):
+        save_starts(what, moved, load)
+    return moved
+
+
+def saves_starts(site: Site) -> bool:
+    """Whether starts are saved by exchanges: not where runs have a shortest length, or the horizon is long."""
+    return min_run_steps(site.options, site.problem.grid) == 1 and site.step_count <= _LONGEST
+
+
+def movable(site: Site, free_price: FloatArray, load_kw: FloatArray) -> Movable:
+    """A site as the kernels read it.
+
+    Args:
+        site: The site.
+        free_price: Marginal cost of a kW in each step, limits not priced, (n, T).
+        load_kw: What each limit sees of the plan, (groups, T).
+    """
+    limits = site.limits
+    return Movable(
+        sessions=_settles(site),
+        price=free_price,
         low=site.presence * site.min_charge_kw[:, None],
         high=site.presence * site.max_charge_kw[:, None],
         quantum=site.presence * site.quantum_kw[:, None],
         presence=site.presence,
         # An agreement that gave way to minimum energy is not broken further.
-        upper=np.minimum(limits.upper_kw, np.maximum(limits.agreement_kw, load)),
+        upper=np.minimum(limits.upper_kw, np.maximum(limits.agreement_kw, load_kw)),
         session_start=limits.session_start,
         group=limits.group,
         weight=limits.weight,
         before=charging_before(site),
-        keep_pattern=counts_starts(options),
+        keep_pattern=counts_starts(site.options),
     )
-    moved = power_kw.copy()
-    move_earlier(movable, moved, load)
-    if min_run_steps(options, site.problem.grid) == 1 and site.step_count <= _LONGEST:
-        save_starts(movable, moved, load)
-    return moved
+
+
+def _settles(site: Site) -> BoolArray:
+    """Sessions whose power may move, (n,)."""
+    held = (site.max_discharge_kw > 0.0) | (site.minimum_kwh > 0.0)
+    return np.asarray(~held & np.isinf(site.problem.sessions.max_ramp_kw_per_step))
 
 
 @kernel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from evflex.engine.charging.forest import optimize_together
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem, Sessions, Tariff
 from evflex.engine.charging.optimize import optimize_schedule
 from evflex.engine.supply_tree import SupplyNodes
@@ -32,3 +33,4 @@ def warm_up() -> None:
     ):
         optimize_schedule(problem, options)
         optimize_schedule(with_peak, options)
+    optimize_together([problem, problem], [ScheduleOptions(shortfall_price_per_kwh=2.0)] * 2)
