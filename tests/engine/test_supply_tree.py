@@ -143,6 +143,9 @@ def test_any_tree_in_any_order_is_sorted_from_the_root(data: st.DataObject) -> N
         for node in tree.path_to_root(k):
             assert below[node, k]
     assert below.sum() == sum(len(tree.path_to_root(k)) for k in range(n))
+    at = np.array(data.draw(st.lists(st.integers(0, n - 1), max_size=8)), dtype=np.int64)
+    values = np.arange(1.0, 1.0 + len(at) * STEPS).reshape(len(at), STEPS)
+    assert np.allclose(tree.total_below(at, values), below[:, at] @ values)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.sampled_from(["", "a", "b", "x"])), max_size=6))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,6 +127,11 @@ class FakeEngine:
         if self.hold:
             stopped_by = self._wait(options.time_limit_s, cancel or threading.Event())
         return empty_plan(problem, stopped_by)
+
+    def optimize_together(
+        self, problems: Sequence[ScheduleProblem], options: Sequence[ScheduleOptions]
+    ) -> list[Schedule | None]:
+        return [None] * len(problems)
 
     def align_previous(
         self,

@@ -225,6 +225,25 @@ class SupplyTree:
             node = int(self.parent[node])
         return path
 
+    def total_below(self, node: IntArray, values: FloatArray) -> FloatArray:
+        """Sum of what hangs at each node and below it.
+
+        Args:
+            node: Node of each row. Shape (n,).
+            values: Shape (n, steps).
+
+        Returns:
+            Shape (nodes, steps).
+        """
+        total = np.zeros((len(self.node_ids), values.shape[1]))
+        by_node = np.argsort(node, kind="stable")
+        first = np.flatnonzero(np.diff(node[by_node], prepend=-1))
+        if len(first):
+            total[node[by_node[first]]] = np.add.reduceat(values[by_node], first, axis=0)
+        for child in self.order[:0:-1]:
+            total[self.parent[child]] += total[child]
+        return total
+
     def subtree_matrix(self) -> NDArray[np.bool_]:
         """Entry [a, n] tells whether node n is a or lies below a. Shape (nodes, nodes)."""
         count = len(self.node_ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Protocol
 
 from evflex.engine import charging
@@ -22,6 +23,11 @@ class ChargingEngine(Protocol):
         self, problem: ScheduleProblem, options: ScheduleOptions, cancel: threading.Event | None = None
     ) -> Schedule:
         """Plan one site; see :func:`evflex.engine.charging.optimize_schedule`."""
+
+    def optimize_together(
+        self, problems: Sequence[ScheduleProblem], options: Sequence[ScheduleOptions]
+    ) -> list[Schedule | None]:
+        """Plan small sites at once, None for each to be planned alone; see the engine's function of that name."""
 
     def align_previous(
         self,
@@ -46,6 +52,12 @@ class KernelEngine:
     ) -> Schedule:
         """See :class:`ChargingEngine`."""
         return charging.optimize_schedule(problem, options, cancel)
+
+    def optimize_together(
+        self, problems: Sequence[ScheduleProblem], options: Sequence[ScheduleOptions]
+    ) -> list[Schedule | None]:
+        """See :class:`ChargingEngine`."""
+        return charging.optimize_together(problems, options)
 
     def align_previous(
         self,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from evflex.engine.charging.group_sums import sum_groups
 from evflex.engine.charging.model import ScheduleObjective
 from evflex.engine.charging.parts import Parts
 from evflex.engine.charging.peak import highest_average_kw, peak_blocks
@@ -13,7 +14,6 @@ from evflex.engine.charging.schedule import ScheduleFigures
 from evflex.engine.charging.site import Site
 from evflex.engine.charging.switching import charging_before
 from evflex.engine.charging.uncontrolled import NOTHING_KW
-from evflex.engine.kernels import kernel
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 # Wishes that rank before cost are equal when they differ by less (kWh).
@@ -213,26 +213,7 @@ def count_starts(site: Site, power_kw: FloatArray) -> IntArray:
 def group_power_kw(site: Site, power_kw: FloatArray) -> FloatArray:
     """Instantaneous controlled power that each limit sees, (groups, T)."""
     limits = site.limits
-    out = np.zeros(limits.upper_kw.shape)
-    _sum_groups(power_kw, site.presence, limits.session_start, limits.group, limits.weight, out)
-    return out
-
-
-@kernel
-def _sum_groups(
-    power: FloatArray,
-    presence: FloatArray,
-    session_start: IntArray,
-    group: IntArray,
-    weight: FloatArray,
-    out: FloatArray,
-) -> None:
-    """Add the instantaneous power of every session to its groups."""
-    for i in range(power.shape[0]):
-        for k in range(session_start[i], session_start[i + 1]):
-            for t in range(power.shape[1]):
-                if power[i, t] != 0.0 and presence[i, t] > 0.0:
-                    out[group[k], t] += weight[k] * power[i, t] / presence[i, t]
+    return sum_groups(power_kw, site.presence, limits.session_start, limits.group, limits.weight, len(limits.node))
 
 
 def keeps_limits(site: Site, power_kw: FloatArray) -> bool:

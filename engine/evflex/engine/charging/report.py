@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from evflex.engine.charging.evaluation import Evaluation, Outcome, PartsEvaluation
+from evflex.engine.charging.group_sums import sum_groups
 from evflex.engine.charging.parts import Parts
 from evflex.engine.charging.relaxation import Relaxation
 from evflex.engine.charging.schedule import LimitRows, LimitUnit, Schedule, SessionResults
@@ -205,9 +206,9 @@ def _given_up(site: Site, agreed: bool) -> BoolArray:
     total = (limits.phase == 0)[:, None]
     fixed = np.where(total, tree.fixed_kw[limits.node], tree.fixed_phase_kw[limits.node, limits.phase - 1])
     if site.given_kw.any():
-        share = np.where(site.given_presence > 0.0, site.given_presence, 1.0)
-        session = np.repeat(np.arange(site.session_count), np.diff(limits.session_start))
-        np.add.at(fixed, limits.group, limits.weight[:, None] * (site.given_kw / share)[session])
+        fixed += sum_groups(
+            site.given_kw, site.given_presence, limits.session_start, limits.group, limits.weight, len(limits.node)
+        )
     if agreed:
         return np.asarray((fixed > tree.agreement_import_kw[limits.node]) & (limits.agreement_kw >= 0.0))
     most = (tree.nominal_voltage_v * tree.max_current_a / 1000.0)[limits.node, None]
@@ -220,8 +221,7 @@ def _limit_violations(site: Site, power_kw: FloatArray) -> LimitRows:
     """Every limit of the tree that instantaneous power, fixed load included, exceeds."""
     tree, phases = site.tree, site.problem.sessions.phases
     instantaneous = instantaneous_kw(site, power_kw)
-    below = tree.subtree_matrix()[:, site.node]
-    total = tree.fixed_kw + below @ instantaneous
+    total = tree.fixed_kw + tree.total_below(site.node, instantaneous)
     parts = []
     for limit, sign, unit in (
         (tree.max_import_kw, 1.0, LimitUnit.IMPORT_KW),
@@ -235,7 +235,8 @@ def _limit_violations(site: Site, power_kw: FloatArray) -> LimitRows:
     if limited.any():
         per_phase = ACTIVE[phases] / PHASE_COUNT[phases, None]
         for phase in range(3):
-            kw = tree.fixed_phase_kw[:, phase] + below @ (instantaneous * per_phase[:, phase, None])
+            kw = tree.fixed_phase_kw[:, phase]
+            kw = kw + tree.total_below(site.node, instantaneous * per_phase[:, phase, None])
             excess = 1000.0 * np.abs(kw) / tree.nominal_voltage_v[:, None] - tree.max_current_a[:, None]
             node, t = np.nonzero(excess > _LEAST_EXCESS)
             limit_a = tree.max_current_a[node]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evflex.engine.charging.group_sums import sum_groups
 from evflex.engine.charging.model import (
     DepartureBeyondHorizon,
     ScheduleObjective,
@@ -290,7 +291,10 @@ class _Weights:
     session_start: IntArray
     group: IntArray
     weight: FloatArray
-    dense: FloatArray
+
+    def total_kw(self, power_kw: FloatArray, presence: FloatArray) -> FloatArray:
+        """Instantaneous power that each group sees, (groups, T)."""
+        return sum_groups(power_kw, presence, self.session_start, self.group, self.weight, len(self.node))
 
     @classmethod
     def of(cls, tree: SupplyTree, node: IntArray, phases: IntArray) -> _Weights:
@@ -307,7 +311,7 @@ class _Weights:
         dense = below[group_node][:, node] * share[:, group_phase].T
         session, group = np.nonzero(dense.T)
         start = np.searchsorted(session, np.arange(len(phases) + 1))
-        return cls(group_node, group_phase, start, group, dense[group, session], dense)
+        return cls(group_node, group_phase, start, group, dense[group, session])
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,12 +345,12 @@ class _Bounds:
         lower = np.where(total[:, None], -tree.max_export_kw[node], -phase_limit)
         fixed = np.where(total[:, None], tree.fixed_kw[node], tree.fixed_phase_kw[node, phase - 1])
         if given.any():
-            fixed = fixed + weights.dense @ (given / np.where(given_presence > 0.0, given_presence, 1.0))
+            fixed = fixed + weights.total_kw(given, given_presence)
         agreement = np.where(total[:, None], tree.agreement_import_kw[node], np.inf) - fixed
 
-        present = presence > 0.0
-        most = weights.dense @ (present * max_charge[:, None])
-        least = -(weights.dense @ (present * max_discharge[:, None]))
+        present = (presence > 0.0).astype(np.float64)
+        most = weights.total_kw(present * max_charge[:, None], present)
+        least = -weights.total_kw(present * max_discharge[:, None], present)
         upper, lower = upper - fixed, lower - fixed
         relief = np.where((upper < 0.0) & (least < 0.0), -upper, 0.0)
         relief = np.where((lower > 0.0) & (most > 0.0), -lower, relief)

@@ -47,6 +47,16 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadSite:
+    """A site in the engine's terms, and the message that its schedule goes into."""
+
+    request: charging_service_pb2.OptimizeScheduleRequest
+    into: schedule_pb2.Schedule
+    problem: ScheduleProblem
+    options: ScheduleOptions
+
+
+@dataclass(frozen=True, slots=True)
 class Planner:
     """Plans sites.
 
@@ -113,18 +123,17 @@ class Planner:
         if refusal is not None:
             raise refusal
 
-    def plan_site(
+    def read_site(
         self,
         request: charging_service_pb2.OptimizeScheduleRequest,
         into: schedule_pb2.Schedule,
         caller: Caller,
         remaining_s: float,
-        cancel: threading.Event,
-    ) -> Planned:
-        """Plan a site of a stream, in a thread of the pool, into `into`; what is to be stored is handed back.
+    ) -> Planned | ReadSite:
+        """Read a site of a stream; what was answered before, or is only to be checked, is planned with that.
 
         Raises:
-            ServiceError: This site has no schedule.
+            ServiceError: The site is refused.
         """
         check_limits(request, self.settings)
         decoded = decode_request(request, self._time_limit_s(remaining_s))
@@ -140,7 +149,26 @@ class Planner:
             if earlier is not None:
                 into.CopyFrom(stored.whole(earlier))
                 return Planned(into)
-        return self._planned(request, into, problem, self._solve(problem, options, cancel), caller)
+        return ReadSite(request, into, problem, options)
+
+    def plan_together(self, sites: Sequence[ReadSite], caller: Caller) -> list[Planned | None]:
+        """Plan those of some sites that can be planned at once; None for each to be planned alone."""
+        plans = self.engine.optimize_together([site.problem for site in sites], [site.options for site in sites])
+        return [
+            None if plan is None else self._counted_and_planned(site, plan, caller)
+            for site, plan in zip(sites, plans, strict=True)
+        ]
+
+    def plan_alone(self, site: ReadSite, caller: Caller, remaining_s: float, cancel: threading.Event) -> Planned:
+        """Plan a site of a stream, in a thread of the pool; what is to be stored is handed back.
+
+        Raises:
+            ServiceError: This site has no schedule.
+        """
+        # others may have been planned since the site was read
+        time_limit_s = min(site.options.time_limit_s, self._time_limit_s(remaining_s))
+        options = dataclasses.replace(site.options, time_limit_s=time_limit_s)
+        return self._planned(site.request, site.into, site.problem, self._solve(site.problem, options, cancel), caller)
 
     def prepare(
         self, request: charging_service_pb2.OptimizeScheduleRequest, caller: Caller, time_limit_s: float
@@ -230,9 +258,16 @@ class Planner:
             plan = self.engine.optimize_schedule(problem, options, cancel)
         except InvalidProblemError as error:
             raise invalid_problem(error) from error
+        self._count(plan)
+        return plan
+
+    def _count(self, plan: Schedule) -> None:
         ended = plan.termination
         self.metrics.solved(TerminationReason(ended.reason).name, ended.solve_duration_s, ended.relative_gap)
-        return plan
+
+    def _counted_and_planned(self, site: ReadSite, plan: Schedule, caller: Caller) -> Planned:
+        self._count(plan)
+        return self._planned(site.request, site.into, site.problem, plan, caller)
 
     def _planned(
         self,

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from google.rpc import code_pb2
@@ -15,19 +16,19 @@ from structlog.typing import FilteringBoundLogger
 from evflex.charging.v1 import charging_service_pb2
 from evflex.server.calls import Call
 from evflex.server.charging.encode import WHOLE_BYTES, chunked
-from evflex.server.charging.planner import Planned, Planner
+from evflex.server.charging.planner import Planned, Planner, ReadSite
 from evflex.server.errors import ServiceError, busy, limit_exceeded
 from evflex.server.log import places
 from evflex.server.solve_pool import Job, Lane
 from evflex.server.wire import decoded, delimited
 
 _POLL_S = 0.2
-# A thread hands over what it has planned this often, because each hand-over is a message and wakes a thread, which
-# small sites should share; and it leaves its place to other lanes after a turn.
-_HAND_OVER_S = 0.01
+# A thread leaves its place to other lanes after a turn.
 _TURN_S = 0.02
 # A site takes one place in flight, and another for each so many cells of its plan.
 _CELLS_PER_PLACE = 20_000
+# Sites of so many places are planned at once, which shares the price of calls among them, and handed over together.
+_TOGETHER_PLACES = 32
 _MOST_SITES = 1_000
 _MOST_ANSWER_BYTES = 1 << 20
 _ANSWERS = charging_service_pb2.OptimizeSchedulesResponse.ANSWERS_FIELD_NUMBER
@@ -40,7 +41,18 @@ class _Site:
     request: charging_service_pb2.OptimizeScheduleRequest
     answer: charging_service_pb2.SiteAnswer
     places: int = 1
+    read: ReadSite | None = None
     plan: Planned | None = None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it has a plan or a fault."""
+        return self.plan is not None or self.answer.HasField("fault")
+
+    def take(self, plan: Planned) -> None:
+        """Answer with a plan, which is empty where the site was only to be checked."""
+        self.plan = plan
+        plan.schedule.SetInParent()
 
     def refuse(self, error: ServiceError) -> None:
         """Answer with a fault."""
@@ -83,6 +95,7 @@ class SiteStream:
         self._places = threading.Semaphore(self._most_places)
         self._lane: Lane = planner.pool.open_lane(planner.pool.thread_count)
         self._waiting: deque[_Site] = deque()
+        self._alone: deque[_Site] = deque()
         self._done: queue.SimpleQueue[list[_Site]] = queue.SimpleQueue()
         self._turns = 0
         self._turns_lock = threading.Lock()
@@ -192,56 +205,98 @@ class SiteStream:
             self._refuse_waiting(error)
 
     def _take_turn(self, cancel: threading.Event) -> None:
-        """Plan waiting sites for a while, in a thread of the pool."""
-        started_s = handed_over_s = time.monotonic()
-        sites: list[_Site] = []
-        while self._waiting and not cancel.is_set():
-            try:
-                site = self._waiting.popleft()
-            except IndexError:  # another thread was faster
+        """Plan waiting sites for a while, in a thread of the pool: many at once, or one that must be planned alone."""
+        started_s = time.monotonic()
+        while not cancel.is_set():
+            sites = self._next(self._waiting, _TOGETHER_PLACES)
+            if sites:
+                self._plan_together(sites)
+            elif sites := self._next(self._alone, 1):
+                self._plan_alone(sites[0], cancel)
+            else:
                 break
-            self._plan(site, cancel)
-            sites.append(site)
-            now_s = time.monotonic()
-            if now_s - handed_over_s > _HAND_OVER_S:
-                self._done.put(sites)
-                sites, handed_over_s = [], now_s
-            if now_s - started_s > _TURN_S:
+            self._done.put([site for site in sites if site.is_answered])
+            if time.monotonic() - started_s > _TURN_S:
                 break
-        self._done.put(sites)
         with self._turns_lock:
             self._turns -= 1
         if cancel.is_set():
             self._waiting.clear()
-        elif self._waiting:
+            self._alone.clear()
+        elif self._waiting or self._alone:
             self._ask_for_turn()
 
-    def _plan(self, site: _Site, cancel: threading.Event) -> None:
-        schedule = site.answer.summary.schedule
+    def _next(self, waiting: deque[_Site], most_places: int) -> list[_Site]:
+        """Take sites of at most so many places together, one at least where any waits."""
+        sites: list[_Site] = []
+        while most_places > 0:
+            try:
+                site = waiting.popleft()
+            except IndexError:  # none waits, or another thread was faster
+                break
+            sites.append(site)
+            most_places -= site.places
+        return sites
+
+    def _plan_together(self, sites: list[_Site]) -> None:
+        """Read sites, plan those that can be planned at once, and let the others wait to be planned alone."""
+        for site in sites:
+            with self._answered_with_a_fault(site):
+                read = self._planner.read_site(
+                    site.request, site.answer.summary.schedule, self._call.caller, self._remaining_s()
+                )
+                if isinstance(read, ReadSite):
+                    site.read = read
+                else:
+                    site.take(read)
+        reads = [(site, site.read) for site in sites if site.read is not None]
+        plans: list[Planned | None] = [None] * len(reads)
+        try:
+            plans = self._planner.plan_together([read for _, read in reads], self._call.caller)
+        except Exception as error:  # each is planned alone then, and has a fault of its own where it has any
+            self._log_unexpected(error)
+            for _, read in reads:
+                read.into.Clear()
+        for (site, _), plan in zip(reads, plans, strict=True):
+            if plan is not None:
+                site.take(plan)
+            else:
+                self._alone.append(site)
+                self._ask_for_turn()
+
+    def _plan_alone(self, site: _Site, cancel: threading.Event) -> None:
+        with self._answered_with_a_fault(site):
+            assert site.read is not None
+            site.take(self._planner.plan_alone(site.read, self._call.caller, self._remaining_s(), cancel))
+
+    def _remaining_s(self) -> float:
+        return self._deadline_s - time.monotonic()
+
+    @contextmanager
+    def _answered_with_a_fault(self, site: _Site) -> Iterator[None]:
+        """Answer a site with what goes wrong meanwhile, so that the others go on."""
         try:
             if self._draining.is_set():
                 raise self._shutting_down()
-            remaining_s = self._deadline_s - time.monotonic()
-            site.plan = self._planner.plan_site(site.request, schedule, self._call.caller, remaining_s, cancel)
-            schedule.SetInParent()
+            yield
         except ServiceError as error:
             site.refuse(error)
         except Exception as error:
-            self._log.error(
-                "unexpected error", method=self._call.method, request_id=self._call.request_id,
-                exception=type(error).__name__, places=places(error),
-            )  # fmt: skip
+            self._log_unexpected(error)
             hint = f"unexpected error; quote request id {self._call.request_id}"
             site.refuse(ServiceError(code_pb2.INTERNAL, "INTERNAL", hint))
 
+    def _log_unexpected(self, error: Exception) -> None:
+        self._log.error(
+            "unexpected error", method=self._call.method, request_id=self._call.request_id,
+            exception=type(error).__name__, places=places(error),
+        )  # fmt: skip
+
     def _refuse_waiting(self, error: ServiceError) -> None:
-        while self._waiting:
-            try:
-                site = self._waiting.popleft()
-            except IndexError:
-                return
-            site.refuse(error)
-            self._done.put([site])
+        for waiting in (self._waiting, self._alone):
+            while sites := self._next(waiting, 1):
+                sites[0].refuse(error)
+                self._done.put(sites)
 
     def _shutting_down(self) -> ServiceError:
         return busy("SHUTTING_DOWN", "the server is shutting down", self._planner.settings.retry_delay_s)
