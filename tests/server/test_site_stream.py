@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -17,6 +17,7 @@ from tests.server.support import (
     FakeEngine,
     Running,
     answers_of,
+    empty_plan,
     one_by_one,
     reason_of,
     running,
@@ -102,6 +103,37 @@ def test_unexpected_error_of_one_site_is_its_fault_alone(tmp_path: Path) -> None
         (answer,) = list(planned(here, site_request()))
     assert answer.fault.code == code_pb2.INTERNAL
     assert "secret" not in answer.fault.message
+
+
+def test_sites_are_planned_alone_where_planning_them_at_once_fails(tmp_path: Path) -> None:
+    class Failing(FakeEngine):
+        def optimize_together(
+            self, problems: Sequence[ScheduleProblem], options: Sequence[ScheduleOptions]
+        ) -> list[Schedule | None]:
+            raise MemoryError("secret")
+
+    with running(tmp_path, Failing()) as here:
+        answers = list(planned(here, *(site_request(site_id=f"site-{i}") for i in range(10))))
+    assert all(len(a.summary.schedule.power_kw) == 16 for a in answers)
+    assert len({a.site_id for a in answers}) == 10
+
+
+def test_what_is_planned_at_once_does_not_wait_for_a_site_planned_alone(tmp_path: Path) -> None:
+    class Together(FakeEngine):
+        def optimize_together(
+            self, problems: Sequence[ScheduleProblem], options: Sequence[ScheduleOptions]
+        ) -> list[Schedule | None]:
+            return [empty_plan(problem) if len(problem.sessions) == 2 else None for problem in problems]
+
+    engine = Together(hold=True)
+    requests = [site_request(site_id="slow", sessions=3), *(site_request(site_id=f"site-{i}") for i in range(5))]
+    with running(tmp_path, engine) as here:
+        batch = api.OptimizeSchedulesRequest(site_requests=requests)
+        answers = answers_of(here.stub.OptimizeSchedules(iter([batch])))
+        quick = [next(answers).site_id for _ in range(5)]
+        assert "slow" not in quick
+        engine.release.set()
+        assert next(answers).site_id == "slow"
 
 
 def test_large_plan_comes_in_chunks(tmp_path: Path) -> None:

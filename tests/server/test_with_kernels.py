@@ -91,6 +91,32 @@ def test_stream_plans_many_small_sites(stub: Any) -> None:
     assert len({a.total_cost for a in answers.values()}) == 1
 
 
+def test_stream_of_all_kinds_of_sites_gets_the_plans_that_each_gets_alone(stub: Any) -> None:
+    requests = [site_request(site_id=f"s{i}", sessions=2 + i % 4) for i in range(12)]
+    for i, request in enumerate(requests):
+        request.nodes[0].max_import_kw[:] = [7.5 * (1 + i % 3)]
+        request.options.shortfall_price_per_kwh = 2.0
+    requests[1].tariff.peak_price_per_kw = 5.0
+    requests[4].options.start_cost = 0.05
+    requests[7].sessions[0].max_discharge_kw = 7.0
+    requests[7].sessions[0].energy_available_kwh = 3.0
+    alone = {r.site_id: stub.OptimizeSchedule(r, timeout=60.0).schedule for r in requests}
+    broken = site_request(site_id="broken")
+    broken.sessions[0].max_charge_kw = float("nan")
+    batch = api.OptimizeSchedulesRequest(site_requests=[*requests, broken])
+    answers = {a.site_id: a for a in answers_of(stub.OptimizeSchedules(iter([batch]), timeout=60.0))}
+    assert [v.field for v in answers.pop("broken").fault.violations] == ["sessions[0].max_charge_kw"]
+    assert answers.keys() == alone.keys()
+    for site_id, answer in answers.items():
+        schedule = answer.summary.schedule
+        assert list(schedule.power_kw) == pytest.approx(list(alone[site_id].power_kw), abs=1e-9)
+        assert schedule.total_cost == pytest.approx(alone[site_id].total_cost, abs=1e-9)
+        assert schedule.binding_limits == alone[site_id].binding_limits
+        for mine, theirs in zip(schedule.session_results, alone[site_id].session_results, strict=True):
+            assert (mine.session_id, mine.starts) == (theirs.session_id, theirs.starts)
+            assert mine.cost == pytest.approx(theirs.cost, abs=1e-9)
+
+
 def test_engine_refusals_name_fields(stub: Any) -> None:
     request = site_request()
     request.tariff.import_price_per_kwh.append(1.0)
