@@ -13,7 +13,7 @@ PROTOS := $(shell find proto/evflex -name '*.proto' 2>/dev/null)
 BUILD_INPUTS := pyproject.toml hatch_build.py
 
 # Kernels are compiled once and kept on disk; here rather than in the first solve, which would take a minute longer.
-COMPILE = $(BIN)/python -c 'from evflex.engine.charging import warm_up; warm_up()'
+COMPILE = $(BIN)/python -c 'from evflex.server.warm_up import warm_up; warm_up()'
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

@@ -16,8 +16,6 @@ from structlog.typing import FilteringBoundLogger
 
 from evflex.charging.v1 import charging_service_pb2, charging_service_pb2_grpc
 from evflex.server.caller import CallerResolver, caller_resolver
-from evflex.server.charging.decode import warm_up_decoding
-from evflex.server.charging.encode import warm_up_encoding
 from evflex.server.charging.planner import Planner
 from evflex.server.charging.servicer import ChargingServicer
 from evflex.server.charging.watch_hub import WatchHub
@@ -32,6 +30,7 @@ from evflex.server.store.database import Database
 from evflex.server.store.retention import Retention
 from evflex.server.store.schedules import ScheduleStore
 from evflex.server.telemetry import open_telemetry
+from evflex.server.warm_up import warm_up
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -218,9 +217,7 @@ class Server:
         started = time.perf_counter()
         try:
             if self.settings.warm_up:
-                warm_up_decoding()
-                warm_up_encoding()
-                self._engine.warm_up()
+                warm_up(self._engine)
         except Exception as error:
             self.log.error("warm-up failed", exception=type(error).__name__, places=places(error))
             self._failed = True

@@ -163,7 +163,8 @@ class Sessions:
         for name, value in values.items():
             if not isinstance(value, tuple):
                 kind = {"phases": np.int64, "charging_now": np.bool_}.get(name, np.float64)
-                values[name] = np.ascontiguousarray(np.broadcast_to(np.asarray(value, dtype=kind), (n,)))
+                # Arrays of one's own: kernels are compiled anew for those that must not be written.
+                values[name] = np.array(np.broadcast_to(np.asarray(value, dtype=kind), (n,)))
         return cls(**values)  # type: ignore[arg-type]
 
     def __len__(self) -> int:

@@ -309,7 +309,8 @@ class _Weights:
         below = tree.subtree_matrix()
         share = np.column_stack([np.ones(len(phases)), ACTIVE[phases] / PHASE_COUNT[phases, None]])
         dense = below[group_node][:, node] * share[:, group_phase].T
-        session, group = np.nonzero(dense.T)
+        # Of one layout, contiguous: kernels are compiled anew for every other.
+        session, group = (np.ascontiguousarray(column) for column in np.nonzero(dense.T))
         start = np.searchsorted(session, np.arange(len(phases) + 1))
         return cls(group_node, group_phase, start, group, dense[group, session])
 

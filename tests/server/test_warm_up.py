@@ -1,0 +1,64 @@
+"""After the warm-up no request compiles a kernel, which would take seconds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def compiled_since_warm_up() -> list[str]:
+    """Kernels that sites of every feature, read from requests, compile after the warm-up."""
+    import pkgutil
+    from importlib import import_module
+
+    from numba.core.dispatcher import Dispatcher
+
+    import evflex.engine
+    import evflex.server
+    from evflex.charging.v1 import schedule_pb2
+    from evflex.engine.charging import optimize_schedule
+    from evflex.server.charging.decode import decode_request
+    from evflex.server.charging.encode import encode_schedule
+    from evflex.server.warm_up import warm_up
+    from tests.engine.charging.reference.generators import FEATURES, random_problem
+    from tests.server.support import site_request
+
+    names = [
+        module.name
+        for package in (evflex.engine, evflex.server)
+        for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+        if ".migrations" not in module.name
+    ]
+    kernels = {
+        f"{kernel.py_func.__module__}.{kernel.py_func.__name__}": kernel
+        for name in names
+        for kernel in vars(import_module(name)).values()
+        if isinstance(kernel, Dispatcher)
+    }
+    warm_up()
+    before = {name: len(kernel.signatures) for name, kernel in kernels.items()}
+    for sessions in (2, 20, 80):
+        request = site_request(sessions=sessions)
+        request.nodes[0].max_import_kw[:] = [5.0 * sessions]
+        request.options.relative_gap = 0.0
+        read = decode_request(request, 5.0)
+        plan = optimize_schedule(read.problem, read.options)
+        encode_schedule(schedule_pb2.Schedule(), request, read.problem, plan, "tenant", 0)
+    for feature in FEATURES:
+        optimize_schedule(*random_problem(11, {feature, "min"}, count=3, steps=6))
+    return [name for name, kernel in kernels.items() if len(kernel.signatures) > before[name]]
+
+
+@pytest.mark.slow
+def test_no_request_compiles_a_kernel() -> None:
+    # in a process of its own, where no other test has called them
+    command = f"from {__name__} import compiled_since_warm_up as look; print(look())"
+    done = subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=240.0, check=False
+    )
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
