@@ -258,10 +258,7 @@ def _solve_from_sample(shared: SharedProblem, power: FloatArray, dual: FloatArra
             session_start=np.concatenate([[0], np.cumsum(width[some])]),
         )  # fmt: skip
         _solve_from_sample(sample, np.zeros(sample.high.shape), dual)
-    # Equal prices would send every session to the same steps first; unequal ones spread the start (six times fewer
-    # pivots at 1000 sessions).
-    spread = 1.0 + _GUESS_SPREAD * np.random.default_rng(n).standard_normal(dual.shape)
-    return _solve(shared, dual * spread, power, dual)
+    return _solve(shared, dual.copy(), power, dual)
 
 
 def _solve(shared: SharedProblem, guess: FloatArray, power: FloatArray, dual: FloatArray) -> int:

@@ -19,15 +19,21 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evflex.engine.kernels import argsort, inner_kernel, kernel
 from evflex.engine.supply_tree import FloatArray, IntArray
+
+ByteArray = NDArray[np.int8]
 
 _EPS = 1e-9
 _PIVOT = 1e-7
 _REFRESH = 120
 _CANDIDATES = 64
-_LOWER, _UPPER, _KEY, _EXTRA = 0, 1, 2, 3
+# Steps whose prices differ by less than this share of the highest one are alike at the start.
+_SPREAD = 0.01
+# Where a variable may go: up from 0, down from its upper bound, nowhere (basic, or fixed at 0).
+_RISE, _FALL, _STAY = 1, -1, 0
 # What stops a step: the entering variable's other bound, an extra, a key, a limit.
 _STOP_OWN, _STOP_EXTRA, _STOP_KEY, _STOP_LIMIT = 0, 1, 2, 3
 
@@ -71,8 +77,7 @@ class _State(NamedTuple):
 
     Attributes:
         x: Values, (n, T + 2).
-        cap: Upper bounds, (n, T + 2).
-        status: Place of each variable, (n, T + 2).
+        way: Which way each variable may go when it enters, (n, T + 2).
         key: Key variable of each session, (n,).
         slack: Room in each limit, (groups, T).
         place: Position of a limit among the tight ones, -1 otherwise, (groups, T).
@@ -87,8 +92,7 @@ class _State(NamedTuple):
     """
 
     x: FloatArray
-    cap: FloatArray
-    status: IntArray
+    way: ByteArray
     key: IntArray
     slack: FloatArray
     place: IntArray
@@ -122,7 +126,7 @@ def solve_shared(
     n, steps = s.high.shape
     groups = s.upper.shape[0]
     state = _State(
-        np.zeros((n, steps + 2)), np.zeros((n, steps + 2)), np.zeros((n, steps + 2), dtype=np.int64),
+        np.zeros((n, steps + 2)), np.zeros((n, steps + 2), dtype=np.int8),
         np.zeros(n, dtype=np.int64), s.upper.copy(), np.full((groups, steps), -1),
         np.zeros((capacity, 2), dtype=np.int64),
         np.zeros((capacity, 2), dtype=np.int64), np.zeros(n, dtype=np.int64), np.empty((capacity, capacity)),
@@ -135,25 +139,31 @@ def solve_shared(
     change = np.zeros(capacity)
     key_change = np.zeros(n)
     moved = np.zeros((groups, steps))
-    since_refresh = 0
+    gains = np.empty(steps)
+    tolerance = 1e-9 * max(1e-3, np.abs(s.price).max())
+    since_inverse, since_slack = 0, 0
     for pivots in range(max_pivots):
         _price_limits(s, state)
-        i, v, direction = _enter(s, state)
+        i, v, direction = _enter(s, state, tolerance, gains)
         if i == -1:
-            if since_refresh == 0:
+            if since_inverse == 0 and since_slack == 0:
                 power[:] = state.x[:, :steps]
                 limit_dual[:] = state.price
                 return pivots
-            # Confirm the optimum with an inverse that carries no rounding.
-            since_refresh = _REFRESH
+        elif _pivot(s, state, i, v, direction, work, change, key_change, moved, capacity) < 0:
+            return -1
         else:
-            if _pivot(s, state, i, v, direction, work, change, key_change, moved, capacity) < 0:
+            since_inverse += 1
+            since_slack += 1
+        # The optimum is confirmed with an inverse and slacks that carry no rounding.
+        if i == -1 or since_inverse >= _REFRESH:
+            if not _refresh_inverse(s, state):
                 return -1
-            since_refresh += 1
-        if since_refresh >= _REFRESH:
-            if not _refresh(s, state):
-                return -1
-            since_refresh = 0
+            since_inverse = 0
+        # Slacks take a pass over all sessions, so as many pivots lie between two of them.
+        if i == -1 or since_slack >= max(_REFRESH, n):
+            _refresh_slack(s, state)
+            since_slack = 0
     return -1
 
 
@@ -161,6 +171,15 @@ def solve_shared(
 def _sign(steps: int, v: int) -> float:
     """Coefficient of a variable in its session's row."""
     return -1.0 if v == steps + 1 else 1.0
+
+
+@inner_kernel
+def _cap(s: SharedProblem, i: int, v: int) -> float:
+    """Upper bound of a variable."""
+    steps = s.price.shape[0]
+    if v < steps:
+        return s.high[i, v]
+    return s.wanted[i] if v == steps else max(0.0, s.most[i] - s.wanted[i])
 
 
 @inner_kernel
@@ -174,71 +193,109 @@ def _cost(price: FloatArray, short_price: float, value: float, v: int) -> float:
 
 @inner_kernel
 def _start_greedy(s: SharedProblem, state: _State, guess: FloatArray, capacity: int) -> bool:
-    """Fill sessions one by one; the variables between their bounds become basic."""
+    """Fill sessions one by one, the least flexible first; the variables between their bounds become basic."""
     n, steps = s.high.shape
-    flexibility = np.empty(n)
+    most = np.empty(n)
     for i in range(n):
-        flexibility[i] = s.high[i, s.first[i] : s.last[i]].sum() - s.wanted[i]
-    order = argsort(flexibility)
+        most[i] = s.high[i, s.first[i] : s.last[i]].sum()
+    demand = np.zeros(s.upper.shape)
+    for i in range(n):
+        _demand(s, i, most[i], 1.0, demand)
+    spread = _SPREAD * max(1e-3, np.abs(s.price).max())
     priced = np.empty(steps)
-    for i in order:
-        a, b = s.first[i], s.last[i]
-        for t in range(a, b):
-            priced[t] = np.inf
-            if s.high[i, t] > _EPS:
-                priced[t] = s.price[t]
-                for k in range(s.session_start[i], s.session_start[i + 1]):
-                    priced[t] -= guess[s.group[k], t] * s.weight[k] / s.presence[i, t]
-        cheapest = argsort(priced[a:b]) + a
-        state.cap[i, :steps] = s.high[i]
-        state.cap[i, steps] = s.wanted[i]
-        state.cap[i, steps + 1] = max(0.0, s.most[i] - s.wanted[i])
-        rest = s.wanted[i]
-        key = -1
-        for t in cheapest:
-            high = s.high[i, t]
-            if high <= _EPS or rest <= _EPS or s.price[t] >= s.short_price[i]:
-                continue
-            room, full = np.inf, -1
-            for k in range(s.session_start[i], s.session_start[i + 1]):
-                free = state.slack[s.group[k], t] * s.presence[i, t] / s.weight[k]
-                if free < room:
-                    room, full = free, s.group[k]
-            give = min(high, rest, room)
-            if give <= _EPS:
-                continue
-            state.x[i, t] = give
-            rest -= give
-            for k in range(s.session_start[i], s.session_start[i + 1]):
-                state.slack[s.group[k], t] -= give * s.weight[k] / s.presence[i, t]
-            if give == high:
-                state.status[i, t] = _UPPER
-            elif give == room:
-                if state.size[0] == capacity:
-                    return False
-                at = state.size[0]
-                state.slack[full, t] = 0.0
-                state.place[full, t] = at
-                state.tight[at, 0], state.tight[at, 1] = full, t
-                state.extra[at, 0], state.extra[at, 1] = i, t
-                state.extras_of[i] += 1
-                state.status[i, t] = _EXTRA
-                state.size[0] += 1
-            else:
-                state.status[i, t] = _KEY
-                key = t
-        if rest > 0.0:
-            state.x[i, steps] = rest
-        if key < 0:
-            key = steps
-            state.status[i, steps] = _KEY
-        state.key[i] = key
-        if key != steps and state.x[i, steps] > 0.0:
-            # What rounding left over belongs to the key.
-            state.x[i, key] += state.x[i, steps]
-            state.x[i, steps] = 0.0
+    for i in argsort(most - s.wanted):
+        _preference(s, state, i, guess, demand, spread, priced)
+        if not _fill(s, state, i, priced, capacity):
+            return False
+        _demand(s, i, most[i], -1.0, demand)
     state.price[:] = 0.0
-    return _refresh(s, state)
+    return _refresh_inverse(s, state)
+
+
+@inner_kernel
+def _demand(s: SharedProblem, i: int, most: float, sign: float, demand: FloatArray) -> None:
+    """Add what a session draws in each step when it spreads its need evenly over its stay."""
+    if most <= _EPS:
+        return
+    even = sign * min(1.0, s.wanted[i] / most)
+    for k in range(s.session_start[i], s.session_start[i + 1]):
+        g = s.group[k]
+        for t in range(s.first[i], s.last[i]):
+            if s.high[i, t] > 0.0:
+                demand[g, t] += even * s.high[i, t] * s.weight[k] / s.presence[i, t]
+
+
+@inner_kernel
+def _preference(
+    s: SharedProblem, state: _State, i: int, guess: FloatArray, demand: FloatArray, spread: float, priced: FloatArray
+) -> None:
+    """Price of each step of a session: its cost, limits as guessed, and a little for limits that others press on.
+
+    In most optima many steps cost the same, limits priced. Of those a session takes the ones where the sessions to come
+    leave the most room, so that all of them fill up together and few sessions have to be moved by pivots.
+    """
+    a, b = s.first[i], s.last[i]
+    priced[a:b] = s.price[a:b]
+    for k in range(s.session_start[i], s.session_start[i + 1]):
+        g, weight = s.group[k], s.weight[k]
+        for t in range(a, b):
+            if s.high[i, t] > _EPS and s.upper[g, t] < np.inf:
+                wish = max(demand[g, t], 0.0)
+                priced[t] -= guess[g, t] * weight / s.presence[i, t]
+                priced[t] += spread * wish / (wish + max(state.slack[g, t], 0.0) + _EPS)
+
+
+@inner_kernel
+def _fill(s: SharedProblem, state: _State, i: int, priced: FloatArray, capacity: int) -> bool:
+    """Fill a session's cheapest steps as far as limits allow; False when more limits fill up than fit."""
+    steps = s.price.shape[0]
+    a, b = s.first[i], s.last[i]
+    for v in range(steps + 2):
+        state.way[i, v] = _RISE if _cap(s, i, v) > _EPS else _STAY
+    rest = s.wanted[i]
+    key = -1
+    for t in argsort(priced[a:b]) + a:
+        high = s.high[i, t]
+        if rest <= _EPS:
+            break
+        if high <= _EPS or s.price[t] >= s.short_price[i]:
+            continue
+        room, full = np.inf, -1
+        for k in range(s.session_start[i], s.session_start[i + 1]):
+            free = state.slack[s.group[k], t] * s.presence[i, t] / s.weight[k]
+            if free < room:
+                room, full = free, s.group[k]
+        give = min(high, rest, room)
+        if give <= _EPS:
+            continue
+        state.x[i, t] = give
+        rest -= give
+        for k in range(s.session_start[i], s.session_start[i + 1]):
+            state.slack[s.group[k], t] -= give * s.weight[k] / s.presence[i, t]
+        if give == high:
+            state.way[i, t] = _FALL
+        elif give == room:
+            if state.size[0] == capacity:
+                return False
+            at = state.size[0]
+            state.slack[full, t] = 0.0
+            state.place[full, t] = at
+            state.tight[at, 0], state.tight[at, 1] = full, t
+            state.extra[at, 0], state.extra[at, 1] = i, t
+            state.extras_of[i] += 1
+            state.way[i, t] = _STAY
+            state.size[0] += 1
+        else:
+            key = t
+    if key < 0:
+        key = steps
+        state.x[i, steps] = rest
+    else:
+        # What rounding left over belongs to the key.
+        state.x[i, key] += rest
+    state.key[i] = key
+    state.way[i, key] = _STAY
+    return True
 
 
 @inner_kernel
@@ -272,27 +329,30 @@ def _row_entry(s: SharedProblem, state: _State, g: int, t: int, i: int, v: int) 
 
 
 @inner_kernel
-def _refresh(s: SharedProblem, state: _State) -> bool:
-    """Invert the working basis anew and recompute the slacks."""
-    n = s.high.shape[0]
+def _refresh_inverse(s: SharedProblem, state: _State) -> bool:
+    """Invert the working basis anew."""
     size = state.size[0]
-    if size > 0:
-        basis = np.zeros((size, size))
-        column = np.zeros(state.dual.shape[0])
-        for e in range(size):
-            column[:size] = 0.0
-            _tight_column(s, state, state.extra[e, 0], state.extra[e, 1], column)
-            basis[:, e] = column[:size]
-        if not _invert(basis, state.inverse):
-            return False
+    if size == 0:
+        return True
+    basis = np.zeros((size, size))
+    column = np.zeros(size)
+    for e in range(size):
+        column[:] = 0.0
+        _tight_column(s, state, state.extra[e, 0], state.extra[e, 1], column)
+        basis[:, e] = column
+    return _invert(basis, state.inverse)
+
+
+@inner_kernel
+def _refresh_slack(s: SharedProblem, state: _State) -> None:
+    """Compute anew what each limit leaves."""
     state.slack[:] = s.upper
-    for i in range(n):
+    for i in range(s.high.shape[0]):
         for k in range(s.session_start[i], s.session_start[i + 1]):
-            g = s.group[k]
+            g, weight = s.group[k], s.weight[k]
             for t in range(s.first[i], s.last[i]):
                 if state.x[i, t] != 0.0:
-                    state.slack[g, t] -= state.x[i, t] * s.weight[k] / s.presence[i, t]
-    return True
+                    state.slack[g, t] -= state.x[i, t] * weight / s.presence[i, t]
 
 
 @inner_kernel
@@ -367,91 +427,83 @@ def _price_limits(s: SharedProblem, state: _State) -> None:
 
 
 @inner_kernel
-def _enter(s: SharedProblem, state: _State) -> tuple[int, int, float]:
+def _enter(s: SharedProblem, state: _State, tolerance: float, gains: FloatArray) -> tuple[int, int, float]:
     """Entering variable (session, variable, direction); session -1 at the optimum.
 
     Session -2 stands for the slack of the tight limit with that position. Candidates found earlier are looked at first;
     when none is left, sessions are priced in turn until the list is full again.
     """
-    n, steps = s.high.shape
+    n = s.high.shape[0]
     candidate, size = state.candidate, state.size
-    tolerance = 0.0
-    for t in range(steps):
-        tolerance = max(tolerance, abs(s.price[t]))
-    tolerance = 1e-9 * max(1e-3, tolerance)
     best, best_i, best_v = tolerance, -1, -1
     for r in range(size[0]):
         if state.dual[r] > best:
             best, best_i, best_v = state.dual[r], -2, r
-    gains = np.empty(steps + 2)
     kept = 0
     for c in range(size[1]):
         i, v = candidate[c, 0], candidate[c, 1]
-        _gains(s, state, i, v, v + 1, gains)
-        if gains[v] > tolerance:
+        gain = state.way[i, v] * (_row_price(s, state, i) * _sign(s.price.shape[0], v) - _worth(s, state, i, v))
+        if gain > tolerance:
             candidate[kept, 0], candidate[kept, 1] = i, v
             kept += 1
-            if gains[v] > best:
-                best, best_i, best_v = gains[v], i, v
+            if gain > best:
+                best, best_i, best_v = gain, i, v
     if best_i == -1:
         i = size[2]
         for _ in range(n):
-            _gains(s, state, i, s.first[i], s.last[i], gains)
-            _gains(s, state, i, steps, steps + 2, gains)
-            top, top_v = tolerance, -1
-            for v in range(s.first[i], s.last[i]):
-                if gains[v] > top:
-                    top, top_v = gains[v], v
-            for v in range(steps, steps + 2):
-                if gains[v] > top:
-                    top, top_v = gains[v], v
-            if top_v >= 0:
-                candidate[kept, 0], candidate[kept, 1] = i, top_v
+            gain, v = _best_of_session(s, state, i, gains)
+            if gain > tolerance:
+                candidate[kept, 0], candidate[kept, 1] = i, v
                 kept += 1
-                if top > best:
-                    best, best_i, best_v = top, i, top_v
+                if gain > best:
+                    best, best_i, best_v = gain, i, v
             i = i + 1 if i + 1 < n else 0
             if kept == _CANDIDATES:
                 break
         size[2] = i
     size[1] = kept
-    direction = 1.0
-    if best_i >= 0 and state.status[best_i, best_v] == _UPPER:
-        direction = -1.0
+    direction = -1.0 if best_i >= 0 and state.way[best_i, best_v] == _FALL else 1.0
     return best_i, best_v, direction
 
 
 @inner_kernel
-def _gains(s: SharedProblem, state: _State, i: int, begin: int, end: int, out: FloatArray) -> None:
-    """What the objective gains for each kW by which a variable of session i enters; 0 for basic and fixed ones.
+def _worth(s: SharedProblem, state: _State, i: int, v: int) -> float:
+    """Cost of a variable, tight limits priced."""
+    cost = _cost(s.price, s.short_price[i], s.value[i], v)
+    if v < s.price.shape[0]:
+        for k in range(s.session_start[i], s.session_start[i + 1]):
+            cost -= state.price[s.group[k], v] * s.weight[k] / s.presence[i, v]
+    return cost
 
-    Reduced cost: cost less what the entries in tight limits are worth, less ν of the session's row, which the key sets.
-    """
-    steps = s.price.shape[0]
-    price, presence, limit_price = s.price, s.presence, state.price
-    group, weight, status, cap = s.group, s.weight, state.status, state.cap
-    k_begin, k_end = s.session_start[i], s.session_start[i + 1]
-    short_price, value = s.short_price[i], s.value[i]
+
+@inner_kernel
+def _row_price(s: SharedProblem, state: _State, i: int) -> float:
+    """Price of the session's row, which the key sets."""
     key = state.key[i]
-    nu = _cost(price, short_price, value, key)
-    if key < steps:
-        for k in range(k_begin, k_end):
-            nu -= limit_price[group[k], key] * weight[k] / presence[i, key]
-    nu *= _sign(steps, key)
-    for v in range(begin, end):
-        out[v] = 0.0
-        if status[i, v] >= _KEY or cap[i, v] <= _EPS:
-            continue
-        if v < steps:
-            worth = 0.0
-            for k in range(k_begin, k_end):
-                worth += limit_price[group[k], v] * weight[k]
-            reduced = price[v] - worth / presence[i, v] - nu
-        elif v == steps:
-            reduced = short_price - nu
-        else:
-            reduced = nu - value
-        out[v] = -reduced if status[i, v] == _LOWER else reduced
+    return _worth(s, state, i, key) * _sign(s.price.shape[0], key)
+
+
+@inner_kernel
+def _best_of_session(s: SharedProblem, state: _State, i: int, gains: FloatArray) -> tuple[float, int]:
+    """What the objective gains most for each kW by which a variable of session i enters, and that variable."""
+    steps = s.price.shape[0]
+    a, b = s.first[i], s.last[i]
+    way, price, presence, limit_price = state.way, s.price, s.presence, state.price
+    row_price = _row_price(s, state, i)
+    gains[a:b] = 0.0
+    for k in range(s.session_start[i], s.session_start[i + 1]):
+        g, weight = s.group[k], s.weight[k]
+        for t in range(a, b):
+            gains[t] += limit_price[g, t] * weight
+    best, best_v = way[i, steps] * (row_price - s.short_price[i]), steps
+    gain = way[i, steps + 1] * (s.value[i] - row_price)
+    if gain > best:
+        best, best_v = gain, steps + 1
+    for t in range(a, b):
+        gain = way[i, t] * (row_price - price[t] + gains[t] / presence[i, t])
+        if gain > best:
+            best, best_v = gain, t
+    return best, best_v
 
 
 @inner_kernel
@@ -484,10 +536,10 @@ def _pivot(
     _move_limits(s, state, i, v, direction, change, key_change, moved)
 
     # Ratio test; of equal ratios the largest pivot wins.
-    x, cap, extra, key = state.x, state.cap, state.extra, state.key
+    x, extra, key = state.x, state.extra, state.key
     step, kind, at, limit_step, best_pivot = np.inf, -1, -1, -1, 0.0
     if i >= 0:
-        step, kind = cap[i, v], _STOP_OWN
+        step, kind = _cap(s, i, v), _STOP_OWN
     for e in range(-1, size):
         m = i if e < 0 else extra[e, 0]
         if m < 0:
@@ -499,7 +551,7 @@ def _pivot(
             rate = change[e] if stop == _STOP_EXTRA else key_change[m]
             if abs(rate) <= _PIVOT:
                 continue
-            room = _room(x[m, u], cap[m, u], rate)
+            room = _room(x[m, u], _cap(s, m, u), rate)
             if room < step - _EPS or (room < step + _EPS and abs(rate) > best_pivot and kind != _STOP_OWN):
                 step, kind, best_pivot = room, stop, abs(rate)
                 at = e if stop == _STOP_EXTRA else m
@@ -529,8 +581,8 @@ def _pivot(
 
     # Change the basis.
     if kind == _STOP_OWN:
-        state.status[i, v] = _UPPER if direction > 0.0 else _LOWER
-        state.x[i, v] = state.cap[i, v] if direction > 0.0 else 0.0
+        state.way[i, v] = _FALL if direction > 0.0 else _RISE
+        state.x[i, v] = _cap(s, i, v) if direction > 0.0 else 0.0
         return 0
     if kind == _STOP_LIMIT:
         if i >= 0:
@@ -540,19 +592,19 @@ def _pivot(
         m = at
         if state.extras_of[m] == 0:
             # Only the entering variable's own session: it becomes the key.
-            _leave(state, m, state.key[m])
+            _leave(s, state, m, state.key[m])
             state.key[m] = v
-            state.status[m, v] = _KEY
+            state.way[m, v] = _STAY
             return 0
         at = _swap_key(s, state, m)
     m, leaving = state.extra[at, 0], state.extra[at, 1]
-    _leave(state, m, leaving)
+    _leave(s, state, m, leaving)
     state.extras_of[m] -= 1
     if i < 0:
         return _shrink(state, v, at)
     state.extra[at, 0], state.extra[at, 1] = i, v
     state.extras_of[i] += 1
-    state.status[i, v] = _EXTRA
+    state.way[i, v] = _STAY
     work[:size] = 0.0
     _tight_column(s, state, i, v, work)
     return _replace_column(state, at, work)
@@ -649,11 +701,15 @@ def _apply_limits(
 
 
 @inner_kernel
-def _leave(state: _State, m: int, v: int) -> None:
+def _leave(s: SharedProblem, state: _State, m: int, v: int) -> None:
     """A variable leaves the basis at the bound that it has reached."""
-    at_upper = state.x[m, v] > 0.5 * state.cap[m, v] and state.cap[m, v] > 0.0
-    state.status[m, v] = _UPPER if at_upper else _LOWER
-    state.x[m, v] = state.cap[m, v] if at_upper else 0.0
+    cap = _cap(s, m, v)
+    if cap <= _EPS:
+        state.way[m, v], state.x[m, v] = _STAY, 0.0
+    elif state.x[m, v] > 0.5 * cap:
+        state.way[m, v], state.x[m, v] = _FALL, cap
+    else:
+        state.way[m, v], state.x[m, v] = _RISE, 0.0
 
 
 @inner_kernel
@@ -678,9 +734,7 @@ def _swap_key(s: SharedProblem, state: _State, m: int) -> int:
                 total -= _sign(steps, state.extra[e, 1]) / _sign(steps, old) * state.inverse[e, r]
         state.inverse[at, r] = total
     state.extra[at, 1] = old
-    state.status[m, old] = _EXTRA
     state.key[m] = new
-    state.status[m, new] = _KEY
     return at
 
 
@@ -730,7 +784,7 @@ def _grow(s: SharedProblem, state: _State, i: int, v: int, g: int, t: int, work:
     state.tight[size, 0], state.tight[size, 1] = g, t
     state.extra[size, 0], state.extra[size, 1] = i, v
     state.extras_of[i] += 1
-    state.status[i, v] = _EXTRA
+    state.way[i, v] = _STAY
     state.size[0] = size + 1
     return 0
 
