@@ -5,7 +5,8 @@ Few steps of the relaxation lie between nothing and the minimum, and most of the
 1. *Load-preserving swap*: the session moves power between two of its own steps, and another one moves as much the
    other way. Step totals, hence cost and limits, stay as they are.
 2. *Single-session fix*: what is left moves within its own session, to where it costs least at the relaxation's
-   marginal prices plus a penalty for overload; power is never simply dropped.
+   marginal prices plus a penalty for overload; power is never simply dropped. Where that costs anything, two swaps one
+   after the other are tried before.
 3. *Rebalance*: overloaded limits are relieved by the cheapest shifts.
 4. *Fill*: shortfall and dear steps move into free capacity, at what power costs there.
 
@@ -82,11 +83,11 @@ class Partial(NamedTuple):
     """Sessions that may gain in a step without being switched on; kernels check again, for lists may be out of date.
 
     Attributes:
-        count: Length of each step's list, (T,).
+        length: Of each step's list, (T,).
         session: The lists, (T, n).
     """
 
-    count: IntArray
+    length: IntArray
     session: IntArray
 
 
@@ -297,7 +298,7 @@ def _exchange_with_any(
     n = power.shape[0]
     low, high, movable, early_steps = s.low, s.high, s.movable, s.early_steps
     gaining = u if delta > 0.0 else t
-    count = partial.count[gaining]
+    count = partial.length[gaining]
     for c in range(count + min(n - 1, _NEIGHBOURS)):
         j = partial.session[gaining, c] if c < count else (i + 1 + c - count) % n
         if j == i or not movable[j] or high[j, t] <= 0.0 or high[j, u] <= 0.0:
@@ -320,10 +321,10 @@ def _exchange_with_any(
 @inner_kernel
 def _list_partial(s: Repairable, i: int, t: int, power: FloatArray, partial: Partial) -> None:
     """Note that session i may gain in step t, if it is on there below its maximum and the list has a place."""
-    at = partial.count[t]
+    at = partial.length[t]
     if power[i, t] > _EPS and power[i, t] < s.high[i, t] - _EPS and at < partial.session.shape[1]:
         partial.session[t, at] = i
-        partial.count[t] = at + 1
+        partial.length[t] = at + 1
 
 
 @inner_kernel
@@ -602,10 +603,10 @@ def _cheapest_free(s: Repairable, i: int, power: FloatArray, load: FloatArray) -
     least = np.inf
     price, high, upper, group = s.free_price, s.high, s.upper, s.group
     for u in range(s.first[i], s.last[i]):
-        if price[i, u] < least and power[i, u] < high[i, u]:
+        if price[i, u] < least and power[i, u] < high[i, u] - _EPS:
             free = True
             for k in range(s.session_start[i], s.session_start[i + 1]):
-                free = free and load[group[k], u] < upper[group[k], u]
+                free = free and load[group[k], u] < upper[group[k], u] - _EPS
             if free:
                 least = price[i, u]
     return least
