@@ -9,7 +9,8 @@ import numpy as np
 from evflex.engine.budget import Budget
 from evflex.engine.charging.evaluation import fixed_load_objective
 from evflex.engine.charging.program import Level, SiteProgram, build_program
-from evflex.engine.charging.session_simplex import SharedProblem, lagrangian_bound, solve_shared
+from evflex.engine.charging.session_problem import SharedProblem, lagrangian_bound
+from evflex.engine.charging.session_simplex import solve_shared
 from evflex.engine.charging.site import Site
 from evflex.engine.highs import INFINITY, LpMethod, ProgramSolution, Solver
 from evflex.engine.supply_tree import FloatArray
@@ -258,7 +259,7 @@ def _solve_from_sample(shared: SharedProblem, power: FloatArray, dual: FloatArra
             session_start=np.concatenate([[0], np.cumsum(width[some])]),
         )  # fmt: skip
         _solve_from_sample(sample, np.zeros(sample.high.shape), dual)
-    return _solve(shared, dual.copy(), power, dual)
+    return _solve(shared, dual, power, dual)
 
 
 def _solve(shared: SharedProblem, guess: FloatArray, power: FloatArray, dual: FloatArray) -> int:
