@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from evflex.engine.budget import Budget
 from evflex.engine.charging import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.evaluation import keeps_limits
-from evflex.engine.charging.relaxation import _relax_program, another_vertex, relax_sessions
+from evflex.engine.charging.relaxation import (
+    _relax_program,
+    _shared_problem,
+    _solve_from_sample,
+    another_vertex,
+    relax_sessions,
+)
 from evflex.engine.charging.site import Site, build_site
 from tests.engine.charging.reference.builders import cars, site, tree
 
@@ -64,6 +72,20 @@ def test_its_optimum_is_that_of_highs_where_a_sample_guides_the_start() -> None:
     assert theirs is not None
     assert ours.bound.objective == pytest.approx(theirs.bound.objective, rel=1e-9)
     assert keeps_limits(place, ours.power_kw)
+
+
+def test_steps_that_cost_the_same_are_filled_with_few_pivots() -> None:
+    # Everyone would take the first cheap steps; the start has to leave them to those who have no others.
+    place = built(3, 600, 48)
+    place = dataclasses.replace(place, import_rate=np.where(np.arange(place.step_count) % 3 == 0, 0.3, 0.1))
+    shared = _shared_problem(place, 1e3)
+    power, dual = np.zeros(place.presence.shape), np.zeros(place.limits.upper_kw.shape)
+    assert 0 <= _solve_from_sample(shared, power, dual) < 2 * place.session_count
+    theirs = _relax_program(place, Budget(60.0))
+    assert theirs is not None
+    ours = relax_sessions(place)
+    assert ours is not None
+    assert ours.bound.objective == pytest.approx(theirs.bound.objective, rel=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from evflex.engine.charging import ScheduleOptions
 from evflex.engine.charging.evaluation import evaluate, keeps_limits
 from evflex.engine.charging.site import Site, build_site
-from evflex.engine.charging.tie_break import break_ties
+from evflex.engine.charging.tie_break import _starts_beside, break_ties
 from tests.engine.charging.reference.builders import cars, site
 
 
@@ -60,3 +63,21 @@ def test_no_tie_costs_anything(seed: int) -> None:
     assert (plan @ np.arange(12.0)).sum() <= (power @ np.arange(12.0)).sum() + 1e-9
     assert keeps_limits(place, plan)
     assert ((plan == 0.0) | ((plan >= 4.0 - 1e-9) & (plan <= 10.0 + 1e-9))).all()
+
+
+def test_starts_are_counted_where_two_steps_decide_them() -> None:
+    # Between two patterns that differ in two steps, starts differ by as much as those counted beside the steps.
+    starts_beside = _starts_beside.py_func  # type: ignore[attr-defined]
+    for before, patterns in itertools.product((False, True), itertools.product((0.0, 5.0), repeat=4)):
+        movable = SimpleNamespace(before=np.array([[before, False, False, False]]))
+        pattern = np.array([patterns])
+        for t, u in itertools.permutations(range(4), 2):
+            other = pattern.copy()
+            other[0, [t, u]] = other[0, [u, t]]
+            beside = starts_beside(movable, 0, t, u, other) - starts_beside(movable, 0, t, u, pattern)
+            assert beside == all_starts(other[0], before) - all_starts(pattern[0], before)
+
+
+def all_starts(power: np.ndarray, before: bool) -> int:
+    on = power > 0.0
+    return int((on & ~np.append(False, on[:-1])).sum()) - int(on[0] and before)

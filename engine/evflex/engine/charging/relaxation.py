@@ -9,7 +9,8 @@ import numpy as np
 from evflex.engine.budget import Budget
 from evflex.engine.charging.evaluation import fixed_load_objective
 from evflex.engine.charging.program import Level, SiteProgram, build_program
-from evflex.engine.charging.session_simplex import SharedProblem, lagrangian_bound, solve_shared
+from evflex.engine.charging.session_problem import SharedProblem, lagrangian_bound
+from evflex.engine.charging.session_simplex import solve_shared
 from evflex.engine.charging.site import Site
 from evflex.engine.highs import INFINITY, LpMethod, ProgramSolution, Solver
 from evflex.engine.supply_tree import BoolArray, FloatArray
@@ -281,10 +282,7 @@ def _solve_from_sample(shared: SharedProblem, power: FloatArray, dual: FloatArra
             session_start=np.concatenate([[0], np.cumsum(width[some])]),
         )  # fmt: skip
         _solve_from_sample(sample, np.zeros(sample.high.shape), dual)
-    # Equal prices would send every session to the same steps first; unequal ones spread the start (six times fewer
-    # pivots at 1000 sessions).
-    spread = 1.0 + _GUESS_SPREAD * np.random.default_rng(n).standard_normal(dual.shape)
-    return _solve(shared, dual * spread, power, dual)
+    return _solve(shared, dual, power, dual)
 
 
 def _solve(shared: SharedProblem, guess: FloatArray, power: FloatArray, dual: FloatArray) -> int:

@@ -5,7 +5,8 @@ Few steps of the relaxation lie between nothing and the minimum, and most of the
 1. *Load-preserving swap*: the session moves power between two of its own steps, and another one moves as much the
    other way. Step totals, hence cost and limits, stay as they are.
 2. *Single-session fix*: what is left moves within its own session, to where it costs least at the relaxation's
-   marginal prices plus a penalty for overload; power is never simply dropped.
+   marginal prices plus a penalty for overload; power is never simply dropped. Where that costs anything, two swaps one
+   after the other are tried before.
 3. *Rebalance*: overloaded limits are relieved by the cheapest shifts.
 4. *Fill*: shortfall and dear steps move into free capacity, at what power costs there.
 
@@ -29,6 +30,8 @@ from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 _EPS = 1e-9
 _EPS_PRICE = 1e-12
 _MAX_PASSES = 8
+# Sessions asked for a swap besides those that are on below their maximum.
+_NEIGHBOURS = 250
 
 
 class Repairable(NamedTuple):
@@ -75,6 +78,18 @@ class Repairable(NamedTuple):
     group: IntArray
     weight: FloatArray
     overload_price: FloatArray
+
+
+class Partial(NamedTuple):
+    """Sessions that may gain in a step without being switched on; kernels check again, for lists may be out of date.
+
+    Attributes:
+        length: Of each step's list, (T,).
+        session: The lists, (T, n).
+    """
+
+    length: IntArray
+    session: IntArray
 
 
 def repair(site: Site, relaxation: Relaxation, power_kw: FloatArray | None = None) -> FloatArray:
@@ -151,6 +166,7 @@ def repair_minimums(s: Repairable, power: FloatArray, load: FloatArray) -> IntAr
     """
     n = power.shape[0]
     counts = np.zeros(5, dtype=np.int64)
+    partial = _partial(s, power)
     for i in range(n):
         if s.movable[i]:
             for t in range(s.first[i], s.last[i]):
@@ -158,14 +174,13 @@ def repair_minimums(s: Repairable, power: FloatArray, load: FloatArray) -> IntAr
                     power[i, t] = 0.0
                 elif _below_minimum(power[i, t], s.low[i, t]):
                     counts[0] += 1
-                    if _swap(s, i, t, power, load):
+                    if _swap(s, i, t, power, load, partial):
                         counts[1] += 1
     for i in range(n):
         if s.movable[i]:
             for t in range(s.first[i], s.last[i]):
                 if _below_minimum(power[i, t], s.low[i, t]):
-                    _fix_alone(s, i, t, power, load)
-                    counts[2] += 1
+                    counts[1 if _fix(s, i, t, power, load, partial) else 2] += 1
     counts[3] = _rebalance(s, power, load)
     for _ in range(_MAX_PASSES):
         moved = 0
@@ -178,6 +193,17 @@ def repair_minimums(s: Repairable, power: FloatArray, load: FloatArray) -> IntAr
         if moved == 0:
             break
     return counts
+
+
+@inner_kernel
+def _partial(s: Repairable, power: FloatArray) -> Partial:
+    """Sessions that are on below their maximum, by step."""
+    n, steps = power.shape
+    partial = Partial(np.zeros(steps, dtype=np.int64), np.empty((steps, n), dtype=np.int64))
+    for i in range(n):
+        for t in range(s.first[i], s.last[i]):
+            _list_partial(s, i, t, power, partial)
+    return partial
 
 
 @inner_kernel
@@ -219,33 +245,89 @@ def _fits(s: Repairable, i: int, t: int, load: FloatArray) -> bool:
 
 
 @inner_kernel
-def _swap(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray) -> bool:
+def _swap(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray, partial: Partial) -> bool:
     """Mend step t of session i by a swap with another session; False where there is none."""
-    n = power.shape[0]
     p = power[i, t]
-    for up in (True, False):
-        delta = s.low[i, t] - p if up else -p
+    for delta in (s.low[i, t] - p, -p):
         for u in range(s.first[i], s.last[i]):
-            if u == t or power[i, u] <= _EPS or (t < s.early_steps[i]) != (u < s.early_steps[i]):
+            if u == t or power[i, u] <= _EPS or not _allowed(power[i, u] - delta, s.low[i, u], s.high[i, u]):
                 continue
-            if not _allowed(power[i, u] - delta, s.low[i, u], s.high[i, u]):
-                continue
-            for ahead in range(1, n):
-                j = (i + ahead) % n
-                if not s.movable[j] or s.high[j, t] <= 0.0 or s.high[j, u] <= 0.0:
-                    continue
-                if not _allowed(power[j, t] - delta, s.low[j, t], s.high[j, t]):
-                    continue
-                if not _allowed(power[j, u] + delta, s.low[j, u], s.high[j, u]):
-                    continue
-                if (t < s.early_steps[j]) != (u < s.early_steps[j]):
-                    continue
-                _exchange(s, i, j, t, u, delta, power, load)
-                if _fits(s, i, t, load) and _fits(s, i, u, load) and _fits(s, j, t, load) and _fits(s, j, u, load):
-                    return True
-                _exchange(s, i, j, t, u, -delta, power, load)
-                power[i, t] = p
+            partner = _exchange_with_any(s, i, t, u, delta, power, load, partial)
+            if partner >= 0:
+                for m in (i, partner):
+                    _list_partial(s, m, t, power, partial)
+                    _list_partial(s, m, u, power, partial)
+                return True
     return False
+
+
+@inner_kernel
+def _may_swap(s: Repairable, i: int, t: int, u: int, p: float, power: FloatArray) -> bool:
+    """Whether power p, were it in step u of session i and not in t, could be mended there by a swap with a third."""
+    for delta in (s.low[i, u] - p, -p):
+        for w in range(s.first[i], s.last[i]):
+            if w != t and power[i, w] > _EPS and _allowed(power[i, w] - delta, s.low[i, w], s.high[i, w]):
+                return True
+    return False
+
+
+@inner_kernel
+def _swap_twice(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray, partial: Partial) -> bool:
+    """Move what lies below the minimum to a step that is off, by one swap, and mend that step by another."""
+    p = power[i, t]
+    for u in range(s.first[i], s.last[i]):
+        if u == t or power[i, u] > _EPS or s.high[i, u] < s.low[i, u] or not _may_swap(s, i, t, u, p, power):
+            continue
+        partner = _exchange_with_any(s, i, t, u, -p, power, load, partial)
+        if partner >= 0:
+            if _swap(s, i, u, power, load, partial):
+                _list_partial(s, partner, t, power, partial)
+                return True
+            _exchange(s, i, partner, t, u, p, power, load)
+            power[i, t] = p
+    return False
+
+
+@inner_kernel
+def _exchange_with_any(
+    s: Repairable, i: int, t: int, u: int, delta: float, power: FloatArray, load: FloatArray, partial: Partial
+) -> int:
+    """Move delta of session i from step u to step t, and another one's the other way; its number, -1 for none.
+
+    The other one has room where it gains. Those that are on there come first, all of them; then some that may be off.
+    """
+    if (t < s.early_steps[i]) != (u < s.early_steps[i]):
+        return -1
+    n = power.shape[0]
+    low, high, movable, early_steps = s.low, s.high, s.movable, s.early_steps
+    gaining = u if delta > 0.0 else t
+    count = partial.length[gaining]
+    for c in range(count + min(n - 1, _NEIGHBOURS)):
+        j = partial.session[gaining, c] if c < count else (i + 1 + c - count) % n
+        if j == i or not movable[j] or high[j, t] <= 0.0 or high[j, u] <= 0.0:
+            continue
+        if not _allowed(power[j, t] - delta, low[j, t], high[j, t]):
+            continue
+        if not _allowed(power[j, u] + delta, low[j, u], high[j, u]):
+            continue
+        if (t < early_steps[j]) != (u < early_steps[j]):
+            continue
+        before_t, before_u = power[i, t], power[i, u]
+        _exchange(s, i, j, t, u, delta, power, load)
+        if _fits(s, i, t, load) and _fits(s, i, u, load) and _fits(s, j, t, load) and _fits(s, j, u, load):
+            return j
+        _exchange(s, i, j, t, u, -delta, power, load)
+        power[i, t], power[i, u] = before_t, before_u
+    return -1
+
+
+@inner_kernel
+def _list_partial(s: Repairable, i: int, t: int, power: FloatArray, partial: Partial) -> None:
+    """Note that session i may gain in step t, if it is on there below its maximum and the list has a place."""
+    at = partial.length[t]
+    if power[i, t] > _EPS and power[i, t] < s.high[i, t] - _EPS and at < partial.session.shape[1]:
+        partial.session[t, at] = i
+        partial.length[t] = at + 1
 
 
 @inner_kernel
@@ -263,15 +345,22 @@ def _overload_cost(s: Repairable, i: int, t: int, delta: float, load: FloatArray
 
 
 @inner_kernel
-def _fix_alone(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray) -> None:
-    """Mend step t of session i within the session: raise it to the minimum or clear it, whichever costs less."""
+def _fix(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray, partial: Partial) -> bool:
+    """Raise step t of session i to the minimum or clear it, by two swaps if the session alone can only at a cost.
+
+    Returns:
+        Whether it was done by swaps.
+    """
     raised, cleared = np.zeros(power.shape[1]), np.zeros(power.shape[1])
     raise_cost = _plan_raise(s, i, t, power, load, raised)
     clear_cost = _plan_clear(s, i, t, power, load, cleared)
+    if min(raise_cost, clear_cost) > _EPS and _swap_twice(s, i, t, power, load, partial):
+        return True
     change = raised if raise_cost < clear_cost else cleared
     for u in range(s.first[i], s.last[i]):
         if change[u] != 0.0:
             _add(s, i, u, change[u], power, load)
+    return False
 
 
 @inner_kernel
@@ -490,11 +579,14 @@ def _fill_by_exchange(s: Repairable, i: int, power: FloatArray, load: FloatArray
 def _move_to_cheaper(s: Repairable, i: int, power: FloatArray, load: FloatArray) -> int:
     """Move a step of session i, whole or down to its minimum, into cheaper free capacity."""
     moves = 0
+    least = _cheapest_free(s, i, power, load)
     for t in range(s.first[i], s.last[i]):
+        if power[i, t] <= _EPS or s.free_price[i, t] - _EPS_PRICE <= least:
+            continue
         spare = _early_spare(s, i, power)
         for whole in (True, False):
             amount = power[i, t] if whole else power[i, t] - s.low[i, t]
-            if power[i, t] <= _EPS or amount <= _EPS:
+            if amount <= _EPS:
                 continue
             u = _best_target(s, i, t, amount, spare, s.free_price, power, load)
             if u < 0 and not whole:
@@ -503,8 +595,24 @@ def _move_to_cheaper(s: Repairable, i: int, power: FloatArray, load: FloatArray)
                 _add(s, i, t, -amount, power, load)
                 _add(s, i, u, amount, power, load)
                 moves += 1
+                least = _cheapest_free(s, i, power, load)
                 break
     return moves
+
+
+@inner_kernel
+def _cheapest_free(s: Repairable, i: int, power: FloatArray, load: FloatArray) -> float:
+    """Least price of a step of session i that can take more; infinite where none can."""
+    least = np.inf
+    price, high, upper, group = s.free_price, s.high, s.upper, s.group
+    for u in range(s.first[i], s.last[i]):
+        if price[i, u] < least and power[i, u] < high[i, u] - _EPS:
+            free = True
+            for k in range(s.session_start[i], s.session_start[i + 1]):
+                free = free and load[group[k], u] < upper[group[k], u] - _EPS
+            if free:
+                least = price[i, u]
+    return least
 
 
 @inner_kernel

@@ -212,11 +212,11 @@ def _exchange_step(s: Movable, i: int, t: int, power: FloatArray, load: FloatArr
                 continue
             if s.quantum[j, t] > 0.0 and abs(p / s.quantum[j, t] - np.round(p / s.quantum[j, t])) > 1e-9:
                 continue
-            starts = _starts(s, i, power) + _starts(s, j, power)
+            starts = _starts_beside(s, i, t, u, power) + _starts_beside(s, j, t, u, power)
             _shift(s, i, t, u, p, power, load)
             _shift(s, j, u, t, p, power, load)
             fits = _fits(s, i, u, load) and _fits(s, j, t, load)
-            if fits and _starts(s, i, power) + _starts(s, j, power) < starts:
+            if fits and _starts_beside(s, i, t, u, power) + _starts_beside(s, j, t, u, power) < starts:
                 return True
             _shift(s, j, t, u, p, power, load)
             _shift(s, i, u, t, p, power, load)
@@ -243,9 +243,12 @@ def _fits(s: Movable, i: int, t: int, load: FloatArray) -> bool:
 
 
 @inner_kernel
-def _starts(s: Movable, i: int, power: FloatArray) -> int:
-    count = 0
-    for t in range(power.shape[1]):
-        if power[i, t] > _EPS and not s.before[i, t] and (t == 0 or power[i, t - 1] <= _EPS):
-            count += 1
+def _starts_beside(s: Movable, i: int, t: int, u: int, power: FloatArray) -> int:
+    """Starts of session i that depend on whether it charges in steps t and u: those in them and just after."""
+    first, second = min(t, u), max(t, u)
+    count, counted = 0, -1
+    for step in (first, first + 1, second, second + 1):
+        if step > counted and step < power.shape[1] and power[i, step] > _EPS and not s.before[i, step]:
+            count += step == 0 or power[i, step - 1] <= _EPS
+        counted = step
     return count
