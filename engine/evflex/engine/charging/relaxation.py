@@ -146,16 +146,14 @@ def relax_sessions(site: Site) -> Relaxation | None:
     """The relaxation by the simplex of sessions; None where the site needs more, or a wish before cost is open."""
     if not _is_shared_problem(site):
         return None
-    penalty = PENALTY * max(float(np.abs(site.import_rate).max(initial=0.0)), 1e-3)
-    shared = _shared_problem(site, penalty)
+    shared = shared_problem(site)
     power, dual = np.zeros(site.presence.shape), np.zeros(site.limits.upper_kw.shape)
     if _solve_from_sample(shared, power, dual) < 0:
         return None
     unpriced = np.isnan(site.shortfall_price_per_kwh)
     if (shared.wanted - power.sum(axis=1))[unpriced].max(initial=0.0) > 1e-9:
         return None
-    constant = float(site.import_rate @ (site.fixed_kw + site.given_kw.sum(axis=0))) * site.step_h
-    bound = lagrangian_bound(shared, dual) + constant - fixed_load_objective(site)
+    bound = lagrangian_bound(shared, dual) + shared_constant(site)
     session = np.repeat(np.arange(site.session_count), np.diff(shared.session_start))
     worth = np.zeros(site.presence.shape)
     np.add.at(worth, session, dual[shared.group] * shared.weight[:, None])
@@ -165,7 +163,7 @@ def relax_sessions(site: Site) -> Relaxation | None:
     return Relaxation(
         model=None,
         power_kw=power,
-        bound=RankedBound(bound, {}, {"shortfall": penalty}),
+        bound=RankedBound(bound, {}, {"shortfall": shortfall_penalty(site)}),
         price=free_price - np.divide(worth, site.presence, out=np.zeros_like(worth), where=site.presence > 0.0),
         free_price=free_price,
         limit_price=np.where(agreed, 0.0, -dual),
@@ -185,8 +183,7 @@ def another_vertex(site: Site, relaxation: Relaxation, seed: int) -> FloatArray 
     if relaxation.model is not None:
         return None
     random = np.random.default_rng(seed)
-    penalty = PENALTY * max(float(np.abs(site.import_rate).max(initial=0.0)), 1e-3)
-    shared = _shared_problem(site, penalty)
+    shared = shared_problem(site)
     nudge = _NUDGE * float(np.abs(shared.price).max(initial=0.0)) * random.random(shared.price.shape)
     price = relaxation.limit_price + relaxation.agreement_price
     guess = -np.maximum(price, 0.0) * (1.0 + _GUESS_SPREAD * random.standard_normal(price.shape))
@@ -210,7 +207,24 @@ def _is_shared_problem(site: Site) -> bool:
     )
 
 
-def _shared_problem(site: Site, penalty: float) -> SharedProblem:
+def shortfall_penalty(site: Site) -> float:
+    """Price of a kWh of shortfall that ranks before cost, where no price is asked."""
+    return PENALTY * max(float(np.abs(site.import_rate).max(initial=0.0)), 1e-3)
+
+
+def shared_constant(site: Site) -> float:
+    """What the objective of a shared problem leaves out: the cost of uncontrolled steps."""
+    base = float(site.import_rate @ (site.fixed_kw + site.given_kw.sum(axis=0))) * site.step_h
+    return base - fixed_load_objective(site)
+
+
+def most_tight(shared: SharedProblem) -> int:
+    """Most limits that the simplex of sessions may find tight."""
+    return min(_MOST_TIGHT, int(np.isfinite(shared.upper).sum()))
+
+
+def shared_problem(site: Site) -> SharedProblem:
+    """The site as the simplex of sessions reads it; shortfall without a price gets the penalty."""
     sessions, limits = site.problem.sessions, site.limits
     kwh_per_kw = sessions.charge_efficiency * site.step_h
     given = site.given_kw.sum(axis=1)
@@ -218,7 +232,9 @@ def _shared_problem(site: Site, penalty: float) -> SharedProblem:
     present = site.presence > 0.0
     some = present.any(axis=1)
     price = np.where(
-        np.isnan(site.shortfall_price_per_kwh), penalty * sessions.shortfall_weight, site.shortfall_price_per_kwh
+        np.isnan(site.shortfall_price_per_kwh),
+        shortfall_penalty(site) * sessions.shortfall_weight,
+        site.shortfall_price_per_kwh,
     )
     return SharedProblem(
         price=site.import_rate * site.step_h,
@@ -266,8 +282,7 @@ def _solve_from_sample(shared: SharedProblem, power: FloatArray, dual: FloatArra
 
 def _solve(shared: SharedProblem, guess: FloatArray, power: FloatArray, dual: FloatArray) -> int:
     """Pivots of the simplex of sessions, -1 where it gave up."""
-    capacity = min(_MOST_TIGHT, int(np.isfinite(shared.upper).sum()))
-    return int(solve_shared(shared, guess, power, dual, capacity, _PIVOTS_EACH * (len(shared.wanted) + 100)))
+    return int(solve_shared(shared, guess, power, dual, most_tight(shared), _PIVOTS_EACH * (len(shared.wanted) + 100)))
 
 
 def net_power_kw(site: Site, model: SiteProgram, x: FloatArray) -> FloatArray:

@@ -86,7 +86,7 @@ def repair(site: Site, relaxation: Relaxation, power_kw: FloatArray | None = Non
     """
     power = np.array(relaxation.power_kw if power_kw is None else power_kw)
     if has_minimums(site):
-        repair_minimums(_repairable(site, relaxation), power, group_power_kw(site, power))
+        repair_minimums(repairable(site, relaxation), power, group_power_kw(site, power))
     return power
 
 
@@ -95,7 +95,8 @@ def has_minimums(site: Site) -> bool:
     return bool(((site.max_discharge_kw <= 0.0) & (site.min_charge_kw > 0.0)).any())
 
 
-def _repairable(site: Site, relaxation: Relaxation) -> Repairable:
+def repairable(site: Site, relaxation: Relaxation) -> Repairable:
+    """The site as the kernels read it."""
     sessions, limits, steps = site.problem.sessions, site.limits, site.step_count
     kwh_per_kw = sessions.charge_efficiency * site.step_h
     given = site.given_kw.sum(axis=1)
