@@ -76,7 +76,7 @@ def search_minimums(site: Site, relaxation: Relaxation, plan: Evaluation, budget
     objective = least + search.constant if least < np.inf else -np.inf
     bound = RankedBound(objective, {}, {"shortfall": shortfall_penalty(site)})
     found = search.plan.power_kw - site.given_kw if search.plan is not plan else None
-    return ExactPlan(found, bound)
+    return ExactPlan(found, bound, budget.spent)
 
 
 class _Search:

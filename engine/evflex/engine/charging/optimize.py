@@ -119,6 +119,7 @@ class _Solved:
     def take(self, site: Site, exact: ExactPlan, method: str) -> None:
         """Take a bound, and the plan that came with it."""
         self.bounds.append(exact.bound)
+        self.ran_out |= exact.ran_out
         if exact.power_kw is not None:
             self.offer(site, exact.power_kw, method)
         else:
@@ -170,7 +171,7 @@ def _solve(site: Site, budget: Budget, known_kw: FloatArray | None = None) -> _S
         solved.offer(site, known_kw, "the plan with margins")
     _improve(site, solved, budget)
     # The last methods leave a little, and do not begin where only that is left.
-    solved.ran_out = budget.remaining_s <= _LEFT_SHARE * budget.time_limit_s
+    solved.ran_out |= budget.remaining_s <= _LEFT_SHARE * budget.time_limit_s
     return solved
 
 
