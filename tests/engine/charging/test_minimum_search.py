@@ -33,7 +33,7 @@ def searchable(seed: int) -> tuple[ScheduleProblem, ScheduleOptions]:
         seed, {"min", *beside}, count=int(rng.integers(1, 6)), steps=int(rng.integers(3, 13))
     )
     # Most sessions are short under these limits; with a price that costs, so that the relaxation leaves no wish open.
-    return problem, dataclasses.replace(options, shortfall_price_per_kwh=float(rng.choice([0.3, 1.0, 2.0])))
+    return problem, dataclasses.replace(options, shortfall_price_per_kwh=float(rng.choice([0.4, 1.0, 2.0])))
 
 
 @pytest.mark.parametrize("seed", range(1000 if SOAK else 60))
