@@ -17,6 +17,8 @@ INFINITY = highspy.kHighsInf
 # Below this many columns a linear program ends faster than a caller can leave; callbacks would only slow it.
 _INTERRUPTIBLE_COLUMNS = 20_000
 _FINEST = 1e-9
+# A point costs what HiGHS says, up to rounding: absolute, and relative to its cost.
+_COST_TOLERANCE = 1e-6
 
 
 class LpMethod(StrEnum):
@@ -107,6 +109,7 @@ class Solver:
             lp.integrality_ = [kinds[int(whole)] for whole in program.integer]
         self._highs.passModel(lp)
         self._columns = lp.num_col_
+        self._cost = program.cost
         if self._is_mip or self._columns >= _INTERRUPTIBLE_COLUMNS:
             self._listen()
 
@@ -138,13 +141,28 @@ class Solver:
         if self._budget.spent:
             # HiGHS would set itself up all the same.
             return ProgramSolution(False, False, np.empty(0), np.empty(0), np.inf, -np.inf)
-        # HiGHS counts its time limit over all runs of one instance.
-        highs.setOptionValue("time_limit", highs.getRunTime() + max(self._budget.remaining_s, 1e-3))
         if self._is_mip:
             highs.setOptionValue("mip_rel_gap", relative_gap)
             highs.setOptionValue("mip_abs_gap", max(absolute_gap, 1e-9))
         else:
             highs.setOptionValue("solver", method.value)
+        solution = self._run()
+        if self._is_mip and solution.has_point and self._misjudged(solution):
+            # Presolve of HiGHS (1.16) can map a given start to a cheaper point of the reduced program, which the start
+            # is not: every plan dearer than that is cut off, and the start comes back as the optimum.
+            highs.clearSolver()
+            solution = self._run()
+        return solution
+
+    def _misjudged(self, solution: ProgramSolution) -> bool:
+        """Whether the point costs more than HiGHS says."""
+        cost = float(self._cost @ solution.x)
+        return cost > solution.objective + _COST_TOLERANCE * max(1.0, abs(cost))
+
+    def _run(self) -> ProgramSolution:
+        highs = self._highs
+        # HiGHS counts its time limit over all runs of one instance.
+        highs.setOptionValue("time_limit", highs.getRunTime() + max(self._budget.remaining_s, 1e-3))
         highs.run()
         status = highs.getModelStatus()
         info = highs.getInfo()
@@ -164,6 +182,7 @@ class Solver:
 
     def set_cost(self, cost: FloatArray) -> None:
         """Replace the costs of all columns."""
+        self._cost = cost
         self._highs.changeColsCost(self._columns, np.arange(self._columns, dtype=np.int32), cost)
 
     def set_bounds(self, columns: IntArray, lower: FloatArray, upper: FloatArray) -> None:
@@ -182,6 +201,7 @@ class Solver:
             columns.indices.astype(np.int32), columns.data,
         )  # fmt: skip
         self._columns += count
+        self._cost = np.append(self._cost, cost)
 
     def start_from(self, values: dict[int, float]) -> None:
         """Give values of some columns to start a mixed-integer solve from; HiGHS completes what is missing."""

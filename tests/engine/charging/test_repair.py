@@ -7,8 +7,9 @@ import pytest
 
 from evflex.engine.charging import ScheduleOptions
 from evflex.engine.charging.evaluation import evaluate, group_power_kw, keeps_limits
+from evflex.engine.charging.parts import Parts
 from evflex.engine.charging.relaxation import Relaxation, relax_sessions
-from evflex.engine.charging.repair import _repairable, repair, repair_minimums
+from evflex.engine.charging.repair import repair, repair_minimums, repairable
 from evflex.engine.charging.site import Site, build_site
 from tests.engine.charging.reference.builders import cars, site
 
@@ -60,6 +61,6 @@ def test_the_load_that_limits_see_follows(seed: int) -> None:
     relaxation = relaxed(place)
     power = relaxation.power_kw.copy()
     load = group_power_kw(place, power)
-    below, mended, alone, _, _ = repair_minimums(_repairable(place, relaxation), power, load)
+    below, mended, alone, _, _ = repair_minimums(repairable(place, Parts.whole(place), relaxation), power, load)
     assert below == mended + alone
     assert load == pytest.approx(group_power_kw(place, power), abs=1e-9)

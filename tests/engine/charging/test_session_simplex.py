@@ -12,10 +12,10 @@ from evflex.engine.charging import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.evaluation import keeps_limits
 from evflex.engine.charging.relaxation import (
     _relax_program,
-    _shared_problem,
     _solve_from_sample,
     another_vertex,
     relax_sessions,
+    shared_problem,
 )
 from evflex.engine.charging.site import Site, build_site
 from tests.engine.charging.reference.builders import cars, site, tree
@@ -78,7 +78,7 @@ def test_steps_that_cost_the_same_are_filled_with_few_pivots() -> None:
     # Everyone would take the first cheap steps; the start has to leave them to those who have no others.
     place = built(3, 600, 48)
     place = dataclasses.replace(place, import_rate=np.where(np.arange(place.step_count) % 3 == 0, 0.3, 0.1))
-    shared = _shared_problem(place, 1e3)
+    shared = shared_problem(place)
     power, dual = np.zeros(place.presence.shape), np.zeros(place.limits.upper_kw.shape)
     assert 0 <= _solve_from_sample(shared, power, dual) < 2 * place.session_count
     theirs = _relax_program(place, Budget(60.0))

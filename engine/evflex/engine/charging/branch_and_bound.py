@@ -22,16 +22,20 @@ _LARGEST = 4_000
 _LEAST_SHARE = 0.05
 # Share of the time left that the solver may take.
 _SOLVER_SHARE = 0.93
+# Between two looks at the clock the solver works for up to so many times what it takes to write the program and to
+# solve it with the integers given (measured: the work at the root of large programs).
+_LONGEST_PAUSE = 4.0
 # A wish before cost is proven when found and bound differ by less (kWh).
 _LEVEL_GAP_KWH = 2e-7
 
 
 @dataclass(frozen=True, slots=True)
 class ExactPlan:
-    """Plan for the controlled steps, None where none was found, and what was proven."""
+    """Plan for the controlled steps, None where none was found, what was proven, and whether time ended the search."""
 
     power_kw: FloatArray | None
     bound: RankedBound
+    ran_out: bool
 
 
 def is_small(site: Site) -> bool:
@@ -50,11 +54,11 @@ def branch_and_bound(site: Site, plan: Evaluation, least: dict[str, float], budg
     """
     if budget.remaining_s < _LEAST_SHARE * budget.time_limit_s:
         return None
+    began_s = budget.elapsed_s
     model = build_program(site, exact=True)
     if budget.spent:
         return None
-    search = _Search(site, model, budget)
-    search.start(plan.power_kw - site.given_kw)
+    search = _Search(site, model, plan.power_kw - site.given_kw, budget, began_s)
     proven = search.settle_levels(least)
     bound = -np.inf
     if proven and not budget.spent:
@@ -65,23 +69,29 @@ def branch_and_bound(site: Site, plan: Evaluation, least: dict[str, float], budg
         )
         bound = solution.bound + model.constant - fixed_load_objective(site)
     found = None if search.x is None else search.power_kw()
-    return ExactPlan(found, RankedBound(bound, search.levels, {}))
+    return ExactPlan(found, RankedBound(bound, search.levels, {}), search.part.spent)
 
 
 class _Search:
     """The exact program in the solver, its best point so far, and the levels that are settled."""
 
-    def __init__(self, site: Site, model: SiteProgram, budget: Budget) -> None:
-        self.site, self.model, self.budget = site, model, budget
-        # The solver looks at the clock from time to time only, and the plan is made of its point afterwards.
-        part = Budget(_SOLVER_SHARE * budget.remaining_s, budget.cancel)
-        self.solver = Solver(model.program, part, precise=True)
-        self.x: FloatArray | None = None
-        self.levels: dict[str, float] = {}
+    def __init__(self, site: Site, model: SiteProgram, power_kw: FloatArray, budget: Budget, began_s: float) -> None:
+        """Begin at the best point that has the pattern of a plan.
 
-    def start(self, power_kw: FloatArray) -> None:
-        """Begin at the best point that has the pattern of a plan."""
+        Args:
+            site: The site.
+            model: Its exact program.
+            power_kw: The plan, (n, T).
+            budget: Time and cancellation.
+            began_s: When the writing of the program began, by the budget.
+        """
+        self.site, self.model, self.budget = site, model, budget
+        self.levels: dict[str, float] = {}
         self.x = self._complete(self._whole(power_kw))
+        # The plan is made of the solver's point afterwards, and the solver may answer late.
+        left_s, pause_s = budget.remaining_s, _LONGEST_PAUSE * (budget.elapsed_s - began_s)
+        self.part = Budget(min(_SOLVER_SHARE * left_s, left_s - pause_s), budget.cancel)
+        self.solver = Solver(model.program, self.part, precise=True)
 
     def settle_levels(self, least: dict[str, float]) -> bool:
         """Minimise the levels one after another; whether all were proven."""

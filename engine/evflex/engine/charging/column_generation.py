@@ -19,7 +19,7 @@ from evflex.engine.charging.evaluation import fixed_load_objective, group_power_
 from evflex.engine.charging.feasibility import at_rest, broken_sessions, on_quanta
 from evflex.engine.charging.polish import polished_plans
 from evflex.engine.charging.program import SiteProgram
-from evflex.engine.charging.relaxation import PENALTY, RankedBound, Relaxation, program_of
+from evflex.engine.charging.relaxation import RankedBound, Relaxation, program_of, shortfall_penalty
 from evflex.engine.charging.repair import repair
 from evflex.engine.charging.single_runs import with_single_runs
 from evflex.engine.charging.site import Site
@@ -70,7 +70,7 @@ def plan_switching(site: Site, relaxation: Relaxation, budget: Budget) -> Switch
     who = _switchable(site)
     if budget.spent:
         return SwitchedPlans([], relaxation.bound)
-    penalty = PENALTY * max(float(np.abs(site.import_rate).max(initial=0.0)), 1e-3)
+    penalty = shortfall_penalty(site)
     switched = read_sessions(site, penalty)
     power, bound = relaxation.power_kw, relaxation.bound
     plans: list[tuple[str, FloatArray]] = []

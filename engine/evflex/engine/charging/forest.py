@@ -41,7 +41,8 @@ from evflex.engine.charging.relaxation import (
 from evflex.engine.charging.repair import Repairable, has_minimums, repair_minimums, repairable
 from evflex.engine.charging.report import build_schedules
 from evflex.engine.charging.schedule import Schedule
-from evflex.engine.charging.session_simplex import SharedProblem, lagrangian_bound, solve_shared
+from evflex.engine.charging.session_problem import SharedProblem, lagrangian_bound
+from evflex.engine.charging.session_simplex import solve_shared
 from evflex.engine.charging.site import Site, build_site, controlled_first_kw
 from evflex.engine.charging.tie_break import TIE_TOLERANCE, Movable, movable, move_earlier, save_starts, saves_starts
 from evflex.engine.kernels import kernel

@@ -13,13 +13,15 @@ import numpy as np
 
 from evflex.engine.budget import Budget
 from evflex.engine.charging.bounds import trivial_bound
-from evflex.engine.charging.branch_and_bound import branch_and_bound, is_small
+from evflex.engine.charging.branch_and_bound import ExactPlan, branch_and_bound, is_small
 from evflex.engine.charging.column_generation import plan_switching
 from evflex.engine.charging.evaluation import Evaluation, evaluate, keeps_limits
 from evflex.engine.charging.feasibility import at_rest, keeps_rules, mended, tidy
+from evflex.engine.charging.minimum_search import is_searchable, search_minimums
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.polish import polished_plans
 from evflex.engine.charging.relaxation import RankedBound, Relaxation, relax
+from evflex.engine.charging.repair import repair
 from evflex.engine.charging.report import build_schedule
 from evflex.engine.charging.restarts import repaired_plans
 from evflex.engine.charging.schedule import Schedule
@@ -114,6 +116,15 @@ class _Solved:
         if candidate.better_than(self.plan):
             self.plan, self.method = candidate, method
 
+    def take(self, site: Site, exact: ExactPlan, method: str) -> None:
+        """Take a bound, and the plan that came with it."""
+        self.bounds.append(exact.bound)
+        self.ran_out |= exact.ran_out
+        if exact.power_kw is not None:
+            self.offer(site, exact.power_kw, method)
+        else:
+            self.tried.append(method)
+
     def settle_ties(self, site: Site) -> None:
         """Of plans that cost the same take one that charges earlier and starts less often."""
         if self.relaxation is None:
@@ -160,7 +171,7 @@ def _solve(site: Site, budget: Budget, known_kw: FloatArray | None = None) -> _S
         solved.offer(site, known_kw, "the plan with margins")
     _improve(site, solved, budget)
     # The last methods leave a little, and do not begin where only that is left.
-    solved.ran_out = budget.remaining_s <= _LEFT_SHARE * budget.time_limit_s
+    solved.ran_out |= budget.remaining_s <= _LEFT_SHARE * budget.time_limit_s
     return solved
 
 
@@ -179,24 +190,31 @@ def _improve(site: Site, solved: _Solved, budget: Budget) -> None:
         solved.bounds.append(switched.bound)
         for method, power_kw in switched.plans:
             solved.offer(site, power_kw, method)
+    elif is_small(site) and is_searchable(site, relaxation):
+        solved.offer(site, repair(site, relaxation), "relaxation and repair")
+        if not solved.gap_met(options) and not budget.spent:
+            solved.take(site, search_minimums(site, relaxation, solved.plan, budget), "search of minimums")
     else:
-        repaired: FloatArray | None = None
-        for method, power_kw in repaired_plans(site, relaxation):
-            repaired = power_kw if repaired is None else repaired
-            solved.offer(site, power_kw, method)
-            if solved.gap_met(options) or budget.spent:
-                break
-        if repaired is not None and not solved.gap_met(options) and not budget.spent:
-            # Where the best plan does not come from the relaxation, its pattern says less than the repaired one.
-            own = solved.plan.power_kw - site.given_kw if solved.method.startswith("relaxation") else repaired
-            for polished in polished_plans(site, relaxation, own, budget):
-                solved.offer(site, polished, "relaxation, repair and pattern program")
+        _repair_and_polish(site, solved, relaxation, budget)
     if not solved.gap_met(options) and is_small(site) and not budget.spent:
         exact = branch_and_bound(site, solved.plan, relaxation.bound.levels, budget)
         if exact is not None:
-            solved.bounds.append(exact.bound)
-            if exact.power_kw is not None:
-                solved.offer(site, exact.power_kw, "branch and bound")
+            solved.take(site, exact, "branch and bound")
+
+
+def _repair_and_polish(site: Site, solved: _Solved, relaxation: Relaxation, budget: Budget) -> None:
+    """Repair vertex after vertex of the relaxation, then set the powers anew for the best pattern."""
+    repaired: FloatArray | None = None
+    for method, power_kw in repaired_plans(site, relaxation):
+        repaired = power_kw if repaired is None else repaired
+        solved.offer(site, power_kw, method)
+        if solved.gap_met(site.options) or budget.spent:
+            break
+    if repaired is not None and not solved.gap_met(site.options) and not budget.spent:
+        # Where the best plan does not come from the relaxation, its pattern says less than the repaired one.
+        own = solved.plan.power_kw - site.given_kw if solved.method.startswith("relaxation") else repaired
+        for polished in polished_plans(site, relaxation, own, budget):
+            solved.offer(site, polished, "relaxation, repair and pattern program")
 
 
 def _first(site: Site) -> _Solved:

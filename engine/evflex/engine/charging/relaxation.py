@@ -151,9 +151,7 @@ def relax_sessions(site: Site) -> Relaxation | None:
     power, dual = np.zeros(site.presence.shape), np.zeros(site.limits.upper_kw.shape)
     if _solve_from_sample(shared, power, dual) < 0 or unpriced_shortfall(site, shared, power).any():
         return None
-    constant = float(site.import_rate @ (site.fixed_kw + site.given_kw.sum(axis=0))) * site.step_h
-    bound = lagrangian_bound(shared, dual) + constant - fixed_load_objective(site)
-    return priced_relaxation(site, shared, power, dual, bound)
+    return priced_relaxation(site, shared, power, dual, lagrangian_bound(shared, dual) + shared_constant(site))
 
 
 def unpriced_shortfall(site: Site, shared: SharedProblem, power_kw: FloatArray) -> BoolArray:
@@ -182,7 +180,7 @@ def priced_relaxation(
     return Relaxation(
         model=None,
         power_kw=power_kw,
-        bound=RankedBound(bound, {}, {"shortfall": _penalty(site)}),
+        bound=RankedBound(bound, {}, {"shortfall": shortfall_penalty(site)}),
         price=free_price - np.divide(worth, site.presence, out=np.zeros_like(worth), where=site.presence > 0.0),
         free_price=free_price,
         limit_price=np.where(agreed, 0.0, -limit_dual),
@@ -191,11 +189,6 @@ def priced_relaxation(
         method="session simplex",
         proven=True,
     )
-
-
-def _penalty(site: Site) -> float:
-    """Price of a kWh of shortfall that ranks before cost."""
-    return PENALTY * max(float(np.abs(site.import_rate).max(initial=0.0)), 1e-3)
 
 
 def another_vertex(site: Site, relaxation: Relaxation, seed: int) -> FloatArray | None:
@@ -231,8 +224,24 @@ def is_shared_problem(site: Site) -> bool:
     )
 
 
+def shortfall_penalty(site: Site) -> float:
+    """Price of a kWh of shortfall that ranks before cost, where no price is asked."""
+    return PENALTY * max(float(np.abs(site.import_rate).max(initial=0.0)), 1e-3)
+
+
+def shared_constant(site: Site) -> float:
+    """What the objective of a shared problem leaves out: the cost of uncontrolled steps."""
+    base = float(site.import_rate @ (site.fixed_kw + site.given_kw.sum(axis=0))) * site.step_h
+    return base - fixed_load_objective(site)
+
+
+def most_tight(shared: SharedProblem) -> int:
+    """Most limits that the simplex of sessions may find tight."""
+    return min(MOST_TIGHT, int(np.isfinite(shared.upper).sum()))
+
+
 def shared_problem(site: Site) -> SharedProblem:
-    """The relaxation of a site as the simplex of sessions reads it."""
+    """The site as the simplex of sessions reads it; shortfall without a price gets the penalty."""
     sessions, limits = site.problem.sessions, site.limits
     kwh_per_kw = sessions.charge_efficiency * site.step_h
     given = site.given_kw.sum(axis=1)
@@ -241,7 +250,7 @@ def shared_problem(site: Site) -> SharedProblem:
     some = present.any(axis=1)
     price = np.where(
         np.isnan(site.shortfall_price_per_kwh),
-        _penalty(site) * sessions.shortfall_weight,
+        shortfall_penalty(site) * sessions.shortfall_weight,
         site.shortfall_price_per_kwh,
     )
     return SharedProblem(
@@ -287,8 +296,7 @@ def _solve_from_sample(shared: SharedProblem, power: FloatArray, dual: FloatArra
 
 def _solve(shared: SharedProblem, guess: FloatArray, power: FloatArray, dual: FloatArray) -> int:
     """Pivots of the simplex of sessions, -1 where it gave up."""
-    capacity = min(MOST_TIGHT, int(np.isfinite(shared.upper).sum()))
-    return int(solve_shared(shared, guess, power, dual, capacity, PIVOTS_EACH * (len(shared.wanted) + 100)))
+    return int(solve_shared(shared, guess, power, dual, most_tight(shared), PIVOTS_EACH * (len(shared.wanted) + 100)))
 
 
 def net_power_kw(site: Site, model: SiteProgram, x: FloatArray) -> FloatArray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from evflex.engine.charging.column_generation import read_sessions, shared_limits
 from evflex.engine.charging.evaluation import group_power_kw
-from evflex.engine.charging.relaxation import PENALTY, Relaxation, another_vertex
+from evflex.engine.charging.relaxation import Relaxation, another_vertex, shortfall_penalty
 from evflex.engine.charging.repair import has_minimums, repair
 from evflex.engine.charging.site import Site
 from evflex.engine.charging.switching_oracle import replan_sessions
@@ -32,7 +32,7 @@ def repaired_plans(site: Site, relaxation: Relaxation) -> Iterator[tuple[str, Fl
     n = site.session_count
     if not has_minimums(site) or n > _LARGEST or site.max_discharge_kw.any() or site.minimum_kwh.any():
         return
-    sessions = read_sessions(site, PENALTY * max(float(np.abs(site.import_rate).max(initial=0.0)), 1e-3))
+    sessions = read_sessions(site, shortfall_penalty(site))
     limits, everyone = shared_limits(site), np.ones(n, dtype=np.bool_)
     for seed in range(1, _PLAIN_TRIES + 1):
         vertex = another_vertex(site, relaxation, seed)
