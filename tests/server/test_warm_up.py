@@ -21,7 +21,7 @@ def compiled_since_warm_up() -> list[str]:
     import evflex.engine
     import evflex.server
     from evflex.charging.v1 import schedule_pb2
-    from evflex.engine.charging import optimize_schedule
+    from evflex.engine.charging import optimize_schedule, optimize_together
     from evflex.server.charging.decode import decode_request
     from evflex.server.charging.encode import encode_schedule
     from evflex.server.warm_up import warm_up
@@ -48,6 +48,15 @@ def compiled_since_warm_up() -> list[str]:
         request.options.relative_gap = 0.0
         read = decode_request(request, 5.0)
         plan = optimize_schedule(read.problem, read.options)
+        encode_schedule(schedule_pb2.Schedule(), request, read.problem, plan, "tenant", 0)
+    small = [site_request(site_id=f"site-{k}", sessions=3 + k) for k in range(6)]
+    for k, request in enumerate(small):
+        request.nodes[0].max_import_kw[:] = [4.0 + k]
+        request.options.shortfall_price_per_kwh = 2.0
+    reads = [decode_request(request, 5.0) for request in small]
+    plans = optimize_together([read.problem for read in reads], [read.options for read in reads])
+    for request, read, together in zip(small, reads, plans, strict=True):
+        plan = together or optimize_schedule(read.problem, read.options)
         encode_schedule(schedule_pb2.Schedule(), request, read.problem, plan, "tenant", 0)
     for feature in FEATURES:
         optimize_schedule(*random_problem(11, {feature, "min"}, count=3, steps=6))

@@ -16,6 +16,8 @@ The parts: ``session_problem`` says what is solved and where a solve stands, ``s
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from evflex.engine.charging.session_basis import (
@@ -42,7 +44,7 @@ from evflex.engine.charging.session_problem import (
 )
 from evflex.engine.charging.session_start import start_greedy
 from evflex.engine.kernels import inner_kernel, kernel
-from evflex.engine.supply_tree import FloatArray, IntArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 # Pivots after which the inverse is computed anew.
 _REFRESH = 120
@@ -80,9 +82,11 @@ def solve_shared(
     if not start_greedy(s, state, guess, capacity) or not refresh_inverse(s, state):
         return -1
     work = np.zeros(capacity)
-    change = np.zeros(capacity)
-    key_change = np.zeros(n)
-    moved = np.zeros((groups, steps))
+    move = _Move(
+        np.zeros(capacity), np.zeros(n), np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.int64),
+        np.zeros((groups, steps)), np.zeros((groups, steps), dtype=np.bool_),
+        np.zeros((groups * steps, 2), dtype=np.int64), np.zeros(2, dtype=np.int64),
+    )  # fmt: skip
     gains = np.empty(steps)
     tolerance = 1e-9 * max(1e-3, np.abs(s.price).max())
     since_inverse, since_slack = 0, 0
@@ -94,7 +98,7 @@ def solve_shared(
                 power[:] = state.x[:, :steps]
                 limit_dual[:] = state.price
                 return pivots
-        elif _pivot(s, state, i, v, direction, work, change, key_change, moved, capacity) < 0:
+        elif _pivot(s, state, i, v, direction, work, move, capacity) < 0:
             return -1
         else:
             since_inverse += 1
@@ -111,78 +115,43 @@ def solve_shared(
     return -1
 
 
+class _Move(NamedTuple):
+    """How the point moves for each unit by which the entering variable moves; what is listed is cleared afterwards.
+
+    Attributes:
+        change: Rate of each extra, (capacity,).
+        key_change: Rate of each session's key, (n,).
+        key_moves: Whether the session is listed, (n,).
+        session: Sessions whose key moves, (n,).
+        load_change: Rate of each limit's load, (groups, T).
+        load_moves: Whether the limit is listed, (groups, T).
+        limit: Limits whose load moves, as (group, step), (groups · T, 2).
+        listed: [number of sessions listed, number of limits listed].
+    """
+
+    change: FloatArray
+    key_change: FloatArray
+    key_moves: BoolArray
+    session: IntArray
+    load_change: FloatArray
+    load_moves: BoolArray
+    limit: IntArray
+    listed: IntArray
+
+
 @inner_kernel
 def _pivot(
-    s: SharedProblem, state: State, i: int, v: int, direction: float, work: FloatArray, change: FloatArray,
-    key_change: FloatArray, moved: FloatArray, capacity: int,
-) -> int:  # fmt: skip
+    s: SharedProblem, state: State, i: int, v: int, direction: float, work: FloatArray, move: _Move, capacity: int
+) -> int:
     """Bring a variable (or, with i = -2, the slack of tight limit v) into the basis; -1 when that fails."""
-    steps = s.price.shape[0]
     size = state.size[0]
-    work[:size] = 0.0
-    if i >= 0:
-        tight_column(s, state, i, v, work)
-        for e in range(size):
-            total = 0.0
-            for r in range(size):
-                if work[r] != 0.0:
-                    total += state.inverse[e, r] * work[r]
-            change[e] = -direction * total
-    else:
-        for e in range(size):
-            change[e] = -state.inverse[e, v]
-    # How the keys follow: each session's row stays satisfied.
-    if i >= 0:
-        key_change[i] = -direction * row_sign(steps, v) / row_sign(steps, state.key[i])
-    for e in range(size):
-        if change[e] != 0.0:
-            m = state.extra[e, 0]
-            key_change[m] -= row_sign(steps, state.extra[e, 1]) / row_sign(steps, state.key[m]) * change[e]
-    _move_limits(s, state, i, v, direction, change, key_change, moved)
-
-    # Ratio test; of equal ratios the largest pivot wins.
-    x, extra, key = state.x, state.extra, state.key
-    step, kind, at, limit_step, best_pivot = np.inf, -1, -1, -1, 0.0
-    if i >= 0:
-        step, kind = upper_bound(s, i, v), _STOP_OWN
-    for e in range(-1, size):
-        m = i if e < 0 else extra[e, 0]
-        if m < 0:
-            continue
-        for stop in (_STOP_EXTRA, _STOP_KEY):
-            if stop == _STOP_EXTRA and e < 0:
-                continue
-            u = extra[e, 1] if stop == _STOP_EXTRA else key[m]
-            rate = change[e] if stop == _STOP_EXTRA else key_change[m]
-            if abs(rate) <= PIVOT:
-                continue
-            room = _room(x[m, u], upper_bound(s, m, u), rate)
-            if room < step - EPS or (room < step + EPS and abs(rate) > best_pivot and kind != _STOP_OWN):
-                step, kind, best_pivot = room, stop, abs(rate)
-                at = e if stop == _STOP_EXTRA else m
-    step, kind, at, limit_step = _limit_ratio(
-        s, state, i, v, change, key_change, moved, step, kind, at, limit_step, best_pivot
-    )
+    _move_extras(s, state, i, v, direction, work, move)
+    _move_keys(s, state, i, v, direction, move)
+    _move_loads(s, state, i, v, direction, move)
+    step, kind, at, limit_step = _longest_step(s, state, i, v, move)
     if kind < 0 or step == np.inf:
         return -1
-    step = max(step, 0.0)
-
-    # Move.
-    if i >= 0:
-        state.x[i, v] += direction * step
-        state.x[i, state.key[i]] += key_change[i] * step
-    for e in range(size):
-        m = state.extra[e, 0]
-        if change[e] != 0.0:
-            state.x[m, state.extra[e, 1]] += change[e] * step
-        if key_change[m] != 0.0 and m != i:
-            state.x[m, state.key[m]] += key_change[m] * step
-            key_change[m] = 0.0
-    _apply_limits(s, state, i, v, change, step, moved)
-    for e in range(size):
-        key_change[state.extra[e, 0]] = 0.0
-    if i >= 0:
-        key_change[i] = 0.0
+    _advance(s, state, i, v, direction, max(step, 0.0), move)
 
     # Change the basis.
     if kind == _STOP_OWN:
@@ -216,91 +185,126 @@ def _pivot(
 
 
 @inner_kernel
+def _move_extras(
+    s: SharedProblem, state: State, i: int, v: int, direction: float, work: FloatArray, move: _Move
+) -> None:
+    """Rates of the extras: the entering column, which has few entries, by the inverse."""
+    size, inverse, change = state.size[0], state.inverse, move.change
+    if i < 0:
+        for e in range(size):
+            change[e] = -inverse[e, v]
+        return
+    work[:size] = 0.0
+    tight_column(s, state, i, v, work)
+    change[:size] = 0.0
+    for r in range(size):
+        if work[r] != 0.0:
+            factor = -direction * work[r]
+            for e in range(size):
+                change[e] += factor * inverse[e, r]
+
+
+@inner_kernel
+def _move_keys(s: SharedProblem, state: State, i: int, v: int, direction: float, move: _Move) -> None:
+    """Rates of the keys: each session's row stays satisfied."""
+    steps = s.price.shape[0]
+    move.listed[0] = 0
+    for e in range(-1 if i >= 0 else 0, state.size[0]):
+        m, own, rate = (i, v, direction) if e < 0 else (state.extra[e, 0], state.extra[e, 1], move.change[e])
+        if rate == 0.0:
+            continue
+        if not move.key_moves[m]:
+            move.key_moves[m] = True
+            move.session[move.listed[0]] = m
+            move.listed[0] += 1
+        move.key_change[m] -= row_sign(steps, own) / row_sign(steps, state.key[m]) * rate
+
+
+@inner_kernel
+def _move_loads(s: SharedProblem, state: State, i: int, v: int, direction: float, move: _Move) -> None:
+    """Rates of the limits' loads."""
+    move.listed[1] = 0
+    for e in range(-1 if i >= 0 else 0, state.size[0]):
+        if e < 0:
+            _move_load(s, i, v, direction, move)
+        elif move.change[e] != 0.0:
+            _move_load(s, state.extra[e, 0], state.extra[e, 1], move.change[e], move)
+    for m in move.session[: move.listed[0]]:
+        _move_load(s, m, state.key[m], move.key_change[m], move)
+
+
+@inner_kernel
+def _move_load(s: SharedProblem, m: int, v: int, rate: float, move: _Move) -> None:
+    """Add what variable v of session m changes."""
+    if v >= s.price.shape[0]:
+        return
+    for k in range(s.session_start[m], s.session_start[m + 1]):
+        g = s.group[k]
+        if not move.load_moves[g, v]:
+            move.load_moves[g, v] = True
+            move.limit[move.listed[1], 0], move.limit[move.listed[1], 1] = g, v
+            move.listed[1] += 1
+        move.load_change[g, v] += rate * s.weight[k] / s.presence[m, v]
+
+
+@inner_kernel
+def _longest_step(s: SharedProblem, state: State, i: int, v: int, move: _Move) -> tuple[float, int, int, int]:
+    """Ratio test: how far the entering variable goes, what stops it, and where; of equal ratios the largest pivot wins.
+
+    Where is the position of an extra, the session of a key, or the group of a limit, whose step comes last.
+    """
+    x, extra = state.x, state.extra
+    step, kind, at, limit_step, best_pivot = np.inf, -1, -1, -1, 0.0
+    if i >= 0:
+        step, kind = upper_bound(s, i, v), _STOP_OWN
+    for e in range(state.size[0]):
+        rate = move.change[e]
+        if abs(rate) > PIVOT:
+            m, u = extra[e, 0], extra[e, 1]
+            room = _room(x[m, u], upper_bound(s, m, u), rate)
+            if room < step - EPS or (room < step + EPS and abs(rate) > best_pivot and kind != _STOP_OWN):
+                step, kind, at, best_pivot = room, _STOP_EXTRA, e, abs(rate)
+    for m in move.session[: move.listed[0]]:
+        rate = move.key_change[m]
+        if abs(rate) > PIVOT:
+            u = state.key[m]
+            room = _room(x[m, u], upper_bound(s, m, u), rate)
+            if room < step - EPS or (room < step + EPS and abs(rate) > best_pivot and kind != _STOP_OWN):
+                step, kind, at, best_pivot = room, _STOP_KEY, m, abs(rate)
+    for c in range(move.listed[1]):
+        g, t = move.limit[c, 0], move.limit[c, 1]
+        rate = move.load_change[g, t]
+        if rate > PIVOT and state.place[g, t] < 0 and s.upper[g, t] < np.inf:
+            room = max(state.slack[g, t], 0.0) / rate
+            if room < step - EPS or (room < step + EPS and rate > best_pivot and kind != _STOP_OWN):
+                step, kind, at, limit_step, best_pivot = room, _STOP_LIMIT, g, t, rate
+    return step, kind, at, limit_step
+
+
+@inner_kernel
 def _room(x: float, cap: float, rate: float) -> float:
     """How far a basic variable can go before a bound stops it."""
     return max(0.0, (cap - x) / rate if rate > 0.0 else -x / rate)
 
 
 @inner_kernel
-def _move_limits(
-    s: SharedProblem, state: State, i: int, v: int, direction: float, change: FloatArray, key_change: FloatArray,
-    moved: FloatArray,
-) -> None:  # fmt: skip
-    """Rate of change of each limit's load, written to ``moved``."""
-    steps = s.price.shape[0]
-    session_start, group, weight, presence, extra = s.session_start, s.group, s.weight, s.presence, state.extra
-    for e in range(-1, state.size[0]):
-        m = i if e < 0 else extra[e, 0]
-        if m < 0:
-            continue
-        own = v if e < 0 else extra[e, 1]
-        rate = direction if e < 0 else change[e]
-        if own < steps and rate != 0.0:
-            for k in range(session_start[m], session_start[m + 1]):
-                moved[group[k], own] += rate * weight[k] / presence[m, own]
-        # A session with several basic variables moves its key once.
-        key = state.key[m]
-        if key < steps and key_change[m] != 0.0 and (e < 0 or (m != i and _is_last_extra(extra, e, state.size[0]))):
-            for k in range(session_start[m], session_start[m + 1]):
-                moved[group[k], key] += key_change[m] * weight[k] / presence[m, key]
-
-
-@inner_kernel
-def _is_last_extra(extra: IntArray, e: int, size: int) -> bool:
-    for later in range(e + 1, size):  # noqa: SIM110 - numba compiles no generator
-        if extra[later, 0] == extra[e, 0]:
-            return False
-    return True
-
-
-@inner_kernel
-def _limit_ratio(
-    s: SharedProblem, state: State, i: int, v: int, change: FloatArray, key_change: FloatArray, moved: FloatArray,
-    step: float, kind: int, at: int, limit_step: int, best_pivot: float,
-) -> tuple[float, int, int, int]:  # fmt: skip
-    """Ratio test over the limits that are not tight and whose load rises."""
-    steps = s.price.shape[0]
-    for e in range(-1, state.size[0]):
-        m = i if e < 0 else state.extra[e, 0]
-        if m < 0:
-            continue
-        for which in range(2):
-            t = state.key[m]
-            if which == 1:
-                t = v if e < 0 else state.extra[e, 1]
-            if t >= steps:
-                continue
-            for k in range(s.session_start[m], s.session_start[m + 1]):
-                g = s.group[k]
-                rate = moved[g, t]
-                if rate > PIVOT and state.place[g, t] < 0 and s.upper[g, t] < np.inf:
-                    room = max(state.slack[g, t], 0.0) / rate
-                    if room < step - EPS or (room < step + EPS and rate > best_pivot and kind != _STOP_OWN):
-                        step, kind, at, limit_step, best_pivot = room, _STOP_LIMIT, g, t, rate
-    return step, kind, at, limit_step
-
-
-@inner_kernel
-def _apply_limits(
-    s: SharedProblem, state: State, i: int, v: int, change: FloatArray, step: float, moved: FloatArray
-) -> None:
-    """Move the slacks and clear ``moved``."""
-    steps = s.price.shape[0]
-    for e in range(-1, state.size[0]):
-        m = i if e < 0 else state.extra[e, 0]
-        if m < 0:
-            continue
-        for which in range(2):
-            t = state.key[m]
-            if which == 1:
-                t = v if e < 0 else state.extra[e, 1]
-            if t < steps:
-                for k in range(s.session_start[m], s.session_start[m + 1]):
-                    g = s.group[k]
-                    if moved[g, t] != 0.0:
-                        if state.place[g, t] < 0:
-                            state.slack[g, t] -= moved[g, t] * step
-                        moved[g, t] = 0.0
+def _advance(s: SharedProblem, state: State, i: int, v: int, direction: float, step: float, move: _Move) -> None:
+    """Move the point and the slacks, and clear the lists."""
+    if i >= 0:
+        state.x[i, v] += direction * step
+    for e in range(state.size[0]):
+        if move.change[e] != 0.0:
+            state.x[state.extra[e, 0], state.extra[e, 1]] += move.change[e] * step
+    for m in move.session[: move.listed[0]]:
+        state.x[m, state.key[m]] += move.key_change[m] * step
+        move.key_change[m] = 0.0
+        move.key_moves[m] = False
+    for c in range(move.listed[1]):
+        g, t = move.limit[c, 0], move.limit[c, 1]
+        if state.place[g, t] < 0:
+            state.slack[g, t] -= move.load_change[g, t] * step
+        move.load_change[g, t] = 0.0
+        move.load_moves[g, t] = False
     if i < 0:
         state.slack[state.tight[v, 0], state.tight[v, 1]] = step
 
