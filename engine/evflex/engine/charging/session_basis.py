@@ -105,12 +105,12 @@ def swap_key(s: SharedProblem, state: State, m: int) -> int:
             at = e
     old, new = state.key[m], state.extra[at, 1]
     # W' = W·M with M = identity except in row `at`; the inverse takes the inverse row operation.
-    for r in range(size):
-        total = -row_sign(steps, new) / row_sign(steps, old) * state.inverse[at, r]
-        for e in range(size):
-            if e != at and state.extra[e, 0] == m:
-                total -= row_sign(steps, state.extra[e, 1]) / row_sign(steps, old) * state.inverse[e, r]
-        state.inverse[at, r] = total
+    state.inverse[at, :size] *= -row_sign(steps, new) / row_sign(steps, old)
+    for e in range(size):
+        if e != at and state.extra[e, 0] == m:
+            share = row_sign(steps, state.extra[e, 1]) / row_sign(steps, old)
+            for r in range(size):
+                state.inverse[at, r] -= share * state.inverse[e, r]
     state.extra[at, 1] = old
     state.key[m] = new
     return at
@@ -151,11 +151,13 @@ def grow(s: SharedProblem, state: State, i: int, v: int, g: int, t: int, work: F
         schur -= row[e] * image[e]
     if abs(schur) < PIVOT:
         return -1
+    left /= schur
     for e in range(size):
-        for r in range(size):
-            state.inverse[e, r] += image[e] * left[r] / schur
+        if image[e] != 0.0:
+            for r in range(size):
+                state.inverse[e, r] += image[e] * left[r]
         state.inverse[e, size] = -image[e] / schur
-        state.inverse[size, e] = -left[e] / schur
+        state.inverse[size, e] = -left[e]
     state.inverse[size, size] = 1.0 / schur
     state.place[g, t] = size
     state.slack[g, t] = 0.0
@@ -205,9 +207,9 @@ def exchange_limits(s: SharedProblem, state: State, row: int, g: int, t: int) ->
     if abs(left[row]) < PIVOT:
         return -1
     column = state.inverse[:size, row] / left[row]
-    for r in range(size):
-        if r != row and left[r] != 0.0:
-            for e in range(size):
+    for e in range(size):
+        if column[e] != 0.0:
+            for r in range(size):
                 state.inverse[e, r] -= column[e] * left[r]
     state.inverse[:size, row] = column
     state.place[state.tight[row, 0], state.tight[row, 1]] = -1
