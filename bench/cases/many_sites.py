@@ -22,9 +22,9 @@ _SITES, _SESSIONS = 1000, 10
 _OURS = "evflex"
 _SAMPLE = 30
 _SITES_PER_MESSAGE = 50
-# The gap that the figures are asked at, where repair is enough for nearly all sites; smaller ones, down to the API's
-# default, that more and more of such small sites need a search for.
-_GAP, _SMALLER_GAPS = 5e-2, (1e-2, 1e-3)
+# The figures are asked of plans that keep the minimum, whatever their gap, which is told: repair is enough for such a
+# wide one. Smaller ones, down to the API's default, are what more and more of such small sites need a search for.
+_GAP, _SMALLER_GAPS = 0.2, (5e-2, 1e-2, 1e-3)
 _BUILT = "HiGHS LP, threads, arrays built too"
 
 
@@ -112,8 +112,9 @@ def _compare(outcome: Outcome, stream: _Stream, cvxpy_s: dict[str, float]) -> No
     )  # fmt: skip
     bad, gaps = stream.faults()
     outcome.add("minimum", "Sites without a plan that keeps the minimum", bad, "", at_most=0)
-    outcome.add("median_gap", "Median of the certified gaps", 100.0 * float(np.median(gaps)), "%")
-    outcome.add("largest_gap", f"Largest certified gap, {100.0 * stream.gap:g} % asked", 100.0 * float(gaps.max()), "%")
+    outcome.add("median_gap", "Median of the certified gaps", float(np.median(gaps)), "%")
+    outcome.add("high_gap", "Gap that nine in ten sites stay below", float(np.quantile(gaps, 0.9)), "%")
+    outcome.add("largest_gap", f"Largest certified gap, {100.0 * stream.gap:g} % asked", float(gaps.max()), "%")
     outcome.details["sites_per_s"] = len(stream.sites) / ours_s
     outcome.details["ratio_to_prebuilt"] = loop_s / ours_s
     outcome.details["ratio_to_cvxpy_on_two_ideal_threads"] = cvxpy_s[solver_name] / ours_s / 2.0

@@ -1,8 +1,8 @@
 """How compiled kernels are declared.
 
 ``kernel`` is called from Python; it releases the GIL and is cached on disk. ``inner_kernel`` is called from kernels
-only and does without the wrapper that unpacks Python objects, which takes long to compile. It is inlined, because a call
-counts the references of every array that it passes, which took the session simplex half of its time.
+only and does without the wrapper that unpacks Python objects, which takes long to compile. It is inlined: a call counts
+the references of every array that it passes, which took the session simplex half of its time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ def kernel(function: _Function) -> _Function:
 
 def inner_kernel(function: _Function) -> _Function:
     """Compile a function that only kernels call."""
-    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}  # of Numba, but not in its stubs
+    options = {
+        "no_cpython_wrapper": True,
+        "no_cfunc_wrapper": True,
+        "forceinline": True,
+    }  # of Numba, but not in its stubs
     return cast("_Function", njit(cache=True, nogil=True, error_model="numpy", **options)(function))  # type: ignore[call-overload]
 
 

@@ -9,7 +9,8 @@ from evflex.engine.charging import ScheduleOptions
 from evflex.engine.charging.evaluation import evaluate, group_power_kw, keeps_limits
 from evflex.engine.charging.parts import Parts
 from evflex.engine.charging.relaxation import Relaxation, relax_sessions
-from evflex.engine.charging.repair import repair, repair_minimums, repairable
+from evflex.engine.charging.repair import repair, repair_minimums
+from evflex.engine.charging.repairable import repairable
 from evflex.engine.charging.site import Site, build_site
 from tests.engine.charging.reference.builders import cars, site
 

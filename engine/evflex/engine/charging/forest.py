@@ -38,7 +38,8 @@ from evflex.engine.charging.relaxation import (
     shared_problem,
     unpriced_shortfall,
 )
-from evflex.engine.charging.repair import Repairable, has_minimums, repair_minimums, repairable
+from evflex.engine.charging.repair import repair_minimums
+from evflex.engine.charging.repairable import Repairable, has_minimums, repairable
 from evflex.engine.charging.report import build_schedules
 from evflex.engine.charging.schedule import Schedule
 from evflex.engine.charging.session_problem import SharedProblem, lagrangian_bound

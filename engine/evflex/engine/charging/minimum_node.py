@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from evflex.engine.charging.repair import Repairable, repair_minimums
+from evflex.engine.charging.repair import repair_minimums
+from evflex.engine.charging.repairable import Repairable
 from evflex.engine.charging.session_problem import SharedProblem, lagrangian_bound
 from evflex.engine.charging.session_simplex import solve_shared
 from evflex.engine.kernels import inner_kernel, kernel

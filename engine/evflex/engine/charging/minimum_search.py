@@ -27,7 +27,7 @@ from evflex.engine.charging.relaxation import (
     shared_problem,
     shortfall_penalty,
 )
-from evflex.engine.charging.repair import has_minimums, repairable
+from evflex.engine.charging.repairable import has_minimums, repairable
 from evflex.engine.charging.site import Site
 from evflex.engine.supply_tree import FloatArray
 from evflex.engine.termination import SCALE_FLOOR

@@ -15,81 +15,29 @@ All powers are mean powers in kW; sums over steps are in kW-steps.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from evflex.engine.charging.evaluation import group_power_kw
 from evflex.engine.charging.parts import Parts
 from evflex.engine.charging.relaxation import Relaxation
+from evflex.engine.charging.repairable import (
+    EPS,
+    Repairable,
+    add_power,
+    fits,
+    has_minimums,
+    is_below_minimum,
+    repairable,
+    room_kw,
+)
 from evflex.engine.charging.site import Site
+from evflex.engine.charging.swaps import Partial, list_partial_sessions, swap, swap_twice
 from evflex.engine.kernels import inner_kernel, kernel
-from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
+from evflex.engine.supply_tree import FloatArray, IntArray
 
-# Kernels treat power differences below this as none (kW), and price differences below the next as equal.
-_EPS = 1e-9
+# Price differences below this are none.
 _EPS_PRICE = 1e-12
 _MAX_PASSES = 8
-# Sessions asked for a swap besides those that are on below their maximum.
-_NEIGHBOURS = 250
-
-
-class Repairable(NamedTuple):
-    """What the kernels read.
-
-    Attributes:
-        price: Marginal cost of a kW in each step, limits priced, (n, T).
-        free_price: The same without the limits' prices: what a kW costs where there is room, (n, T).
-        movable: Sessions that may be changed: those that do not discharge, (n,).
-        low: Smallest power when on, (n, T).
-        high: Largest power; 0 where absent, (n, T).
-        first: First step of each session, (n,).
-        last: One past its last step, (n,).
-        wanted: Sum of power that meets the need, (n,).
-        most: Largest sum of power, (n,).
-        short_price: Cost of a kW-step of shortfall, (n,).
-        value: Worth of a kW-step above the need, (n,).
-        early_steps: Leading steps that count for the minimum energy, (n,).
-        early_wanted: Sum of power that meets the minimum energy, (n,).
-        presence: Share of each step, (n, T).
-        upper: Limits on instantaneous power, (groups, T).
-        session_start: Row pointers of the session's groups, (n + 1,).
-        group: Groups of each session.
-        weight: Weight of the session in the group.
-        overload_price: Penalty for a kW of overload; more than any price difference at the site, (n,).
-    """
-
-    price: FloatArray
-    free_price: FloatArray
-    movable: BoolArray
-    low: FloatArray
-    high: FloatArray
-    first: IntArray
-    last: IntArray
-    wanted: FloatArray
-    most: FloatArray
-    short_price: FloatArray
-    value: FloatArray
-    early_steps: IntArray
-    early_wanted: FloatArray
-    presence: FloatArray
-    upper: FloatArray
-    session_start: IntArray
-    group: IntArray
-    weight: FloatArray
-    overload_price: FloatArray
-
-
-class Partial(NamedTuple):
-    """Sessions that may gain in a step without being switched on; kernels check again, for lists may be out of date.
-
-    Attributes:
-        length: Of each step's list, (T,).
-        session: The lists, (T, n).
-    """
-
-    length: IntArray
-    session: IntArray
 
 
 def repair(site: Site, relaxation: Relaxation, power_kw: FloatArray | None = None) -> FloatArray:
@@ -106,57 +54,6 @@ def repair(site: Site, relaxation: Relaxation, power_kw: FloatArray | None = Non
     return power
 
 
-def has_minimums(site: Site) -> bool:
-    """Whether any session that only charges has a minimum power."""
-    return bool(((site.max_discharge_kw <= 0.0) & (site.min_charge_kw > 0.0)).any())
-
-
-def repairable(site: Site, parts: Parts, relaxation: Relaxation) -> Repairable:
-    """A site and its prices as the kernels read them."""
-    sessions, limits, steps = site.problem.sessions, site.limits, site.step_count
-    kwh_per_kw = sessions.charge_efficiency * site.step_h
-    given = site.given_kw.sum(axis=1)
-    early = site.minimum_kwh > 0.0
-    early_wanted = np.zeros(site.session_count)
-    if early.any():
-        counted = np.arange(steps)[None, :] < site.minimum_steps[:, None]
-        early_wanted = np.where(early, site.minimum_kwh / kwh_per_kw - (site.given_kw * counted).sum(axis=1), 0.0)
-    present = site.presence > 0.0
-    some = present.any(axis=1)
-    prices = np.maximum(np.abs(relaxation.price), np.abs(relaxation.free_price))
-    highest = parts.to_sessions(np.maximum(parts.highest(prices.max(axis=1, initial=0.0)), 1e-3))
-    unpriced_kwh = 1e3 * highest / site.step_h
-    short_price = np.where(np.isnan(site.shortfall_price_per_kwh), unpriced_kwh, site.shortfall_price_per_kwh)
-    return Repairable(
-        price=relaxation.price,
-        free_price=relaxation.free_price,
-        movable=site.max_discharge_kw <= 0.0,
-        low=site.presence * site.min_charge_kw[:, None],
-        high=site.presence * site.max_charge_kw[:, None],
-        first=np.where(some, present.argmax(axis=1), 0),
-        last=np.where(some, steps - present[:, ::-1].argmax(axis=1), 0),
-        wanted=site.need_kwh / kwh_per_kw - given,
-        most=site.ceiling_kwh / kwh_per_kw - given,
-        short_price=short_price * kwh_per_kw,
-        value=site.value_per_kwh * kwh_per_kw,
-        early_steps=np.where(early, site.minimum_steps, 0),
-        early_wanted=early_wanted,
-        presence=site.presence,
-        upper=np.minimum(limits.upper_kw, _agreed(site, relaxation)),
-        session_start=limits.session_start,
-        group=limits.group,
-        weight=limits.weight,
-        overload_price=1e3 * highest,
-    )
-
-
-def _agreed(site: Site, relaxation: Relaxation) -> FloatArray:
-    """Agreements, raised to where the relaxation gave them up for minimum energy, (groups, T)."""
-    if not site.minimum_kwh.any():
-        return site.limits.agreement_kw
-    return np.maximum(site.limits.agreement_kw, group_power_kw(site, relaxation.power_kw))
-
-
 @kernel
 def repair_minimums(s: Repairable, power: FloatArray, load: FloatArray) -> IntArray:
     """Repair ``power`` (n, T) in place; ``load`` (groups, T) is the power that limits see and follows.
@@ -166,20 +63,20 @@ def repair_minimums(s: Repairable, power: FloatArray, load: FloatArray) -> IntAr
     """
     n = power.shape[0]
     counts = np.zeros(5, dtype=np.int64)
-    partial = _partial(s, power)
+    partial = list_partial_sessions(s, power)
     for i in range(n):
         if s.movable[i]:
             for t in range(s.first[i], s.last[i]):
-                if power[i, t] <= _EPS:
+                if power[i, t] <= EPS:
                     power[i, t] = 0.0
-                elif _below_minimum(power[i, t], s.low[i, t]):
+                elif is_below_minimum(power[i, t], s.low[i, t]):
                     counts[0] += 1
-                    if _swap(s, i, t, power, load, partial):
+                    if swap(s, i, t, power, load, partial):
                         counts[1] += 1
     for i in range(n):
         if s.movable[i]:
             for t in range(s.first[i], s.last[i]):
-                if _below_minimum(power[i, t], s.low[i, t]):
+                if is_below_minimum(power[i, t], s.low[i, t]):
                     counts[1 if _fix(s, i, t, power, load, partial) else 2] += 1
     counts[3] = _rebalance(s, power, load)
     for _ in range(_MAX_PASSES):
@@ -196,152 +93,8 @@ def repair_minimums(s: Repairable, power: FloatArray, load: FloatArray) -> IntAr
 
 
 @inner_kernel
-def _partial(s: Repairable, power: FloatArray) -> Partial:
-    """Sessions that are on below their maximum, by step."""
-    n, steps = power.shape
-    partial = Partial(np.zeros(steps, dtype=np.int64), np.empty((steps, n), dtype=np.int64))
-    for i in range(n):
-        for t in range(s.first[i], s.last[i]):
-            _list_partial(s, i, t, power, partial)
-    return partial
-
-
-@inner_kernel
-def _below_minimum(p: float, low: float) -> bool:
-    return p > _EPS and p < low - _EPS
-
-
-@inner_kernel
-def _allowed(p: float, low: float, high: float) -> bool:
-    return abs(p) <= _EPS or (p >= low - _EPS and p <= high + _EPS)
-
-
-@inner_kernel
-def _room(s: Repairable, i: int, t: int, load: FloatArray) -> float:
-    """Mean power that session i may add in step t before a limit binds."""
-    room = np.inf
-    for k in range(s.session_start[i], s.session_start[i + 1]):
-        g = s.group[k]
-        room = min(room, (s.upper[g, t] - load[g, t]) / s.weight[k] * s.presence[i, t])
-    return room
-
-
-@inner_kernel
-def _add(s: Repairable, i: int, t: int, delta: float, power: FloatArray, load: FloatArray) -> None:
-    """Change the power of session i in step t, and the load that limits see."""
-    power[i, t] += delta
-    if abs(power[i, t]) <= _EPS:
-        power[i, t] = 0.0
-    for k in range(s.session_start[i], s.session_start[i + 1]):
-        load[s.group[k], t] += delta * s.weight[k] / s.presence[i, t]
-
-
-@inner_kernel
-def _fits(s: Repairable, i: int, t: int, load: FloatArray) -> bool:
-    for k in range(s.session_start[i], s.session_start[i + 1]):
-        if load[s.group[k], t] > s.upper[s.group[k], t] + _EPS:
-            return False
-    return True
-
-
-@inner_kernel
-def _swap(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray, partial: Partial) -> bool:
-    """Mend step t of session i by a swap with another session; False where there is none."""
-    p = power[i, t]
-    for delta in (s.low[i, t] - p, -p):
-        for u in range(s.first[i], s.last[i]):
-            if u == t or power[i, u] <= _EPS or not _allowed(power[i, u] - delta, s.low[i, u], s.high[i, u]):
-                continue
-            partner = _exchange_with_any(s, i, t, u, delta, power, load, partial)
-            if partner >= 0:
-                for m in (i, partner):
-                    _list_partial(s, m, t, power, partial)
-                    _list_partial(s, m, u, power, partial)
-                return True
-    return False
-
-
-@inner_kernel
-def _may_swap(s: Repairable, i: int, t: int, u: int, p: float, power: FloatArray) -> bool:
-    """Whether power p, were it in step u of session i and not in t, could be mended there by a swap with a third."""
-    for delta in (s.low[i, u] - p, -p):
-        for w in range(s.first[i], s.last[i]):
-            if w != t and power[i, w] > _EPS and _allowed(power[i, w] - delta, s.low[i, w], s.high[i, w]):
-                return True
-    return False
-
-
-@inner_kernel
-def _swap_twice(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray, partial: Partial) -> bool:
-    """Move what lies below the minimum to a step that is off, by one swap, and mend that step by another."""
-    p = power[i, t]
-    for u in range(s.first[i], s.last[i]):
-        if u == t or power[i, u] > _EPS or s.high[i, u] < s.low[i, u] or not _may_swap(s, i, t, u, p, power):
-            continue
-        partner = _exchange_with_any(s, i, t, u, -p, power, load, partial)
-        if partner >= 0:
-            if _swap(s, i, u, power, load, partial):
-                _list_partial(s, partner, t, power, partial)
-                return True
-            _exchange(s, i, partner, t, u, p, power, load)
-            power[i, t] = p
-    return False
-
-
-@inner_kernel
-def _exchange_with_any(
-    s: Repairable, i: int, t: int, u: int, delta: float, power: FloatArray, load: FloatArray, partial: Partial
-) -> int:
-    """Move delta of session i from step u to step t, and another one's the other way; its number, -1 for none.
-
-    The other one has room where it gains. Those that are on there come first, all of them; then some that may be off.
-    """
-    if (t < s.early_steps[i]) != (u < s.early_steps[i]):
-        return -1
-    n = power.shape[0]
-    low, high, movable, early_steps = s.low, s.high, s.movable, s.early_steps
-    gaining = u if delta > 0.0 else t
-    count = partial.length[gaining]
-    for c in range(count + min(n - 1, _NEIGHBOURS)):
-        j = partial.session[gaining, c] if c < count else (i + 1 + c - count) % n
-        if j == i or not movable[j] or high[j, t] <= 0.0 or high[j, u] <= 0.0:
-            continue
-        if not _allowed(power[j, t] - delta, low[j, t], high[j, t]):
-            continue
-        if not _allowed(power[j, u] + delta, low[j, u], high[j, u]):
-            continue
-        if (t < early_steps[j]) != (u < early_steps[j]):
-            continue
-        before_t, before_u = power[i, t], power[i, u]
-        _exchange(s, i, j, t, u, delta, power, load)
-        if _fits(s, i, t, load) and _fits(s, i, u, load) and _fits(s, j, t, load) and _fits(s, j, u, load):
-            return j
-        _exchange(s, i, j, t, u, -delta, power, load)
-        power[i, t], power[i, u] = before_t, before_u
-    return -1
-
-
-@inner_kernel
-def _list_partial(s: Repairable, i: int, t: int, power: FloatArray, partial: Partial) -> None:
-    """Note that session i may gain in step t, if it is on there below its maximum and the list has a place."""
-    at = partial.length[t]
-    if power[i, t] > _EPS and power[i, t] < s.high[i, t] - _EPS and at < partial.session.shape[1]:
-        partial.session[t, at] = i
-        partial.length[t] = at + 1
-
-
-@inner_kernel
-def _exchange(s: Repairable, i: int, j: int, t: int, u: int, delta: float, power: FloatArray, load: FloatArray) -> None:
-    """Session i moves delta from step u to step t, session j moves it back."""
-    _add(s, i, t, delta, power, load)
-    _add(s, i, u, -delta, power, load)
-    _add(s, j, t, -delta, power, load)
-    _add(s, j, u, delta, power, load)
-
-
-@inner_kernel
 def _overload_cost(s: Repairable, i: int, t: int, delta: float, load: FloatArray) -> float:
-    return s.overload_price[i] * max(0.0, delta - max(_room(s, i, t, load), 0.0))
+    return s.overload_price[i] * max(0.0, delta - max(room_kw(s, i, t, load), 0.0))
 
 
 @inner_kernel
@@ -354,19 +107,19 @@ def _fix(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray, par
     raised, cleared = np.zeros(power.shape[1]), np.zeros(power.shape[1])
     raise_cost = _plan_raise(s, i, t, power, load, raised)
     clear_cost = _plan_clear(s, i, t, power, load, cleared)
-    if min(raise_cost, clear_cost) > _EPS and _swap_twice(s, i, t, power, load, partial):
+    if min(raise_cost, clear_cost) > EPS and swap_twice(s, i, t, power, load, partial):
         return True
     change = raised if raise_cost < clear_cost else cleared
     for u in range(s.first[i], s.last[i]):
         if change[u] != 0.0:
-            _add(s, i, u, change[u], power, load)
+            add_power(s, i, u, change[u], power, load)
     return False
 
 
 @inner_kernel
 def _plan_raise(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArray, change: FloatArray) -> float:
     """Raise step t to the minimum: dearest other steps give, as far as the battery cannot take more. Returns cost."""
-    if s.low[i, t] > s.high[i, t] + _EPS:
+    if s.low[i, t] > s.high[i, t] + EPS:
         return np.inf
     delta = s.low[i, t] - power[i, t]
     change[t] = delta
@@ -376,15 +129,15 @@ def _plan_raise(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArr
     cost = s.price[i, t] * delta + _overload_cost(s, i, t, delta, load)
     cost -= useful * s.short_price[i] + (surplus - useful) * s.value[i]
     rest = delta - surplus
-    while rest > _EPS:
+    while rest > EPS:
         pick, pick_amount = -1, 0.0
         for u in range(s.first[i], s.last[i]):
-            if u == t or change[u] != 0.0 or power[i, u] <= _EPS:
+            if u == t or change[u] != 0.0 or power[i, u] <= EPS:
                 continue
             amount = min(rest, power[i, u] - s.low[i, u])
-            if power[i, u] <= rest + _EPS:
+            if power[i, u] <= rest + EPS:
                 amount = power[i, u]
-            if amount > _EPS and (pick < 0 or s.price[i, u] > s.price[i, pick]):
+            if amount > EPS and (pick < 0 or s.price[i, u] > s.price[i, pick]):
                 pick, pick_amount = u, amount
         if pick < 0:
             return np.inf
@@ -400,13 +153,13 @@ def _plan_clear(s: Repairable, i: int, t: int, power: FloatArray, load: FloatArr
     rest = power[i, t]
     change[t] = -rest
     cost = -s.price[i, t] * rest
-    while rest > _EPS:
+    while rest > EPS:
         pick, pick_price, pick_amount = -1, s.short_price[i], 0.0
         for u in range(s.first[i], s.last[i]):
             if u == t or change[u] != 0.0 or s.high[i, u] <= 0.0:
                 continue
             amount = min(rest, s.high[i, u] - power[i, u])
-            if amount <= _EPS or power[i, u] + amount < s.low[i, u] - _EPS:
+            if amount <= EPS or power[i, u] + amount < s.low[i, u] - EPS:
                 continue
             unit = s.price[i, u] + _overload_cost(s, i, u, amount, load) / amount
             if unit < pick_price:
@@ -449,11 +202,11 @@ def _best_target(
     """Cheapest step that can take ``amount`` from step ``source`` of session i; -1 where there is none."""
     best = -1
     for u in range(s.first[i], s.last[i]):
-        if u == source or s.high[i, u] - power[i, u] < amount - _EPS or power[i, u] + amount < s.low[i, u] - _EPS:
+        if u == source or s.high[i, u] - power[i, u] < amount - EPS or power[i, u] + amount < s.low[i, u] - EPS:
             continue
-        if source < s.early_steps[i] and u >= s.early_steps[i] and spare < amount - _EPS:
+        if source < s.early_steps[i] and u >= s.early_steps[i] and spare < amount - EPS:
             continue
-        if (best < 0 or price[i, u] < price[i, best]) and _room(s, i, u, load) >= amount - _EPS:
+        if (best < 0 or price[i, u] < price[i, best]) and room_kw(s, i, u, load) >= amount - EPS:
             best = u
     return best
 
@@ -467,11 +220,11 @@ def _rebalance(s: Repairable, power: FloatArray, load: FloatArray) -> int:
         for t in range(steps):
             for _ in range(4 * n):
                 excess = load[g, t] - s.upper[g, t]
-                if excess <= _EPS:
+                if excess <= EPS:
                     break
                 pick, target, pick_cost, pick_amount = -1, -1, np.inf, 0.0
                 for i in range(n):
-                    if not s.movable[i] or power[i, t] <= _EPS:
+                    if not s.movable[i] or power[i, t] <= EPS:
                         continue
                     share = 0.0
                     for k in range(s.session_start[i], s.session_start[i + 1]):
@@ -483,7 +236,7 @@ def _rebalance(s: Repairable, power: FloatArray, load: FloatArray) -> int:
                     spare = _early_spare(s, i, power)
                     for whole in (False, True):
                         amount = power[i, t] if whole else min(need, power[i, t] - s.low[i, t])
-                        if amount <= _EPS:
+                        if amount <= EPS:
                             continue
                         u = _best_target(s, i, t, amount, spare, s.price, power, load)
                         unit = s.short_price[i] if u < 0 else s.price[i, u]
@@ -492,9 +245,9 @@ def _rebalance(s: Repairable, power: FloatArray, load: FloatArray) -> int:
                             pick, target, pick_cost, pick_amount = i, u, cost, amount
                 if pick < 0:
                     break
-                _add(s, pick, t, -pick_amount, power, load)
+                add_power(s, pick, t, -pick_amount, power, load)
                 if target >= 0:
-                    _add(s, pick, target, pick_amount, power, load)
+                    add_power(s, pick, target, pick_amount, power, load)
                 moves += 1
     return moves
 
@@ -507,18 +260,18 @@ def _fill(s: Repairable, i: int, power: FloatArray, load: FloatArray) -> int:
     for _ in range(s.last[i] - s.first[i]):
         lacking = max(0.0, s.wanted[i] - total)
         may = s.most[i] - total
-        if may <= _EPS:
+        if may <= EPS:
             break
         pick, pick_gain, pick_amount = -1, _EPS_PRICE, 0.0
         for u in range(s.first[i], s.last[i]):
-            room = min(s.high[i, u] - power[i, u], _room(s, i, u, load), may)
-            amount = min(room, lacking) if lacking > _EPS else room
-            if power[i, u] + amount < s.low[i, u] - _EPS:
+            room = min(s.high[i, u] - power[i, u], room_kw(s, i, u, load), may)
+            amount = min(room, lacking) if lacking > EPS else room
+            if power[i, u] + amount < s.low[i, u] - EPS:
                 # Rise to the minimum where the battery can take the surplus.
                 amount = s.low[i, u] - power[i, u]
-                if amount > room + _EPS:
+                if amount > room + EPS:
                     continue
-            if amount <= _EPS:
+            if amount <= EPS:
                 continue
             useful = min(amount, lacking)
             gain = s.short_price[i] * useful + s.value[i] * (amount - useful) - s.free_price[i, u] * amount
@@ -526,7 +279,7 @@ def _fill(s: Repairable, i: int, power: FloatArray, load: FloatArray) -> int:
                 pick, pick_gain, pick_amount = u, gain, amount
         if pick < 0:
             break
-        _add(s, i, pick, pick_amount, power, load)
+        add_power(s, i, pick, pick_amount, power, load)
         total += pick_amount
         moves += 1
     return moves
@@ -544,15 +297,15 @@ def _fill_by_exchange(s: Repairable, i: int, power: FloatArray, load: FloatArray
         best_gain, at, other, target, best_amount = _EPS_PRICE, -1, -1, -1, 0.0
         for t in range(s.first[i], s.last[i]):
             take = min(lacking, s.high[i, t] - power[i, t])
-            if take <= _EPS:
+            if take <= EPS:
                 continue
             for j in range(n):
-                if j == i or not s.movable[j] or power[j, t] <= _EPS:
+                if j == i or not s.movable[j] or power[j, t] <= EPS:
                     continue
                 spare = _early_spare(s, j, power)
                 for whole in (True, False):
                     amount = power[j, t] if whole else min(take, power[j, t] - s.low[j, t])
-                    if amount > take + _EPS or amount <= 1e-7 or power[i, t] + amount < s.low[i, t] - _EPS:
+                    if amount > take + EPS or amount <= 1e-7 or power[i, t] + amount < s.low[i, t] - EPS:
                         continue
                     amount = min(amount, take)
                     u = _best_target(s, j, t, amount, spare, s.free_price, power, load)
@@ -563,13 +316,13 @@ def _fill_by_exchange(s: Repairable, i: int, power: FloatArray, load: FloatArray
                         best_gain, at, other, target, best_amount = gain, t, j, u, amount
         if at < 0:
             break
-        _add(s, other, at, -best_amount, power, load)
-        _add(s, other, target, best_amount, power, load)
-        _add(s, i, at, best_amount, power, load)
-        if not (_fits(s, i, at, load) and _fits(s, other, target, load)):
-            _add(s, other, at, best_amount, power, load)
-            _add(s, other, target, -best_amount, power, load)
-            _add(s, i, at, -best_amount, power, load)
+        add_power(s, other, at, -best_amount, power, load)
+        add_power(s, other, target, best_amount, power, load)
+        add_power(s, i, at, best_amount, power, load)
+        if not (fits(s, i, at, load) and fits(s, other, target, load)):
+            add_power(s, other, at, best_amount, power, load)
+            add_power(s, other, target, -best_amount, power, load)
+            add_power(s, i, at, -best_amount, power, load)
             break
         moves += 1
     return moves
@@ -581,19 +334,19 @@ def _move_to_cheaper(s: Repairable, i: int, power: FloatArray, load: FloatArray)
     moves = 0
     least = _cheapest_free(s, i, power, load)
     for t in range(s.first[i], s.last[i]):
-        if power[i, t] <= _EPS or s.free_price[i, t] - _EPS_PRICE <= least:
+        if power[i, t] <= EPS or s.free_price[i, t] - _EPS_PRICE <= least:
             continue
         spare = _early_spare(s, i, power)
         for whole in (True, False):
             amount = power[i, t] if whole else power[i, t] - s.low[i, t]
-            if amount <= _EPS:
+            if amount <= EPS:
                 continue
             u = _best_target(s, i, t, amount, spare, s.free_price, power, load)
             if u < 0 and not whole:
                 u, amount = _part_target(s, i, t, amount, spare, power, load)
             if u >= 0 and s.free_price[i, u] < s.free_price[i, t] - _EPS_PRICE:
-                _add(s, i, t, -amount, power, load)
-                _add(s, i, u, amount, power, load)
+                add_power(s, i, t, -amount, power, load)
+                add_power(s, i, u, amount, power, load)
                 moves += 1
                 least = _cheapest_free(s, i, power, load)
                 break
@@ -606,10 +359,10 @@ def _cheapest_free(s: Repairable, i: int, power: FloatArray, load: FloatArray) -
     least = np.inf
     price, high, upper, group = s.free_price, s.high, s.upper, s.group
     for u in range(s.first[i], s.last[i]):
-        if price[i, u] < least and power[i, u] < high[i, u] - _EPS:
+        if price[i, u] < least and power[i, u] < high[i, u] - EPS:
             free = True
             for k in range(s.session_start[i], s.session_start[i + 1]):
-                free = free and load[group[k], u] < upper[group[k], u] - _EPS
+                free = free and load[group[k], u] < upper[group[k], u] - EPS
             if free:
                 least = price[i, u]
     return least
@@ -622,9 +375,9 @@ def _part_target(
     """Cheapest step that is on and can take some of ``amount``, and how much; (-1, 0) where there is none."""
     best, best_amount = -1, 0.0
     for u in range(s.first[i], s.last[i]):
-        if u == t or power[i, u] <= _EPS:
+        if u == t or power[i, u] <= EPS:
             continue
-        part = min(amount, s.high[i, u] - power[i, u], _room(s, i, u, load))
+        part = min(amount, s.high[i, u] - power[i, u], room_kw(s, i, u, load))
         if t < s.early_steps[i] and u >= s.early_steps[i]:
             part = min(part, spare)
         if part > 1e-6 and (best < 0 or s.free_price[i, u] < s.free_price[i, best]):

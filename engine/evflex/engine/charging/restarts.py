@@ -13,7 +13,8 @@ import numpy as np
 from evflex.engine.charging.column_generation import read_sessions, shared_limits
 from evflex.engine.charging.evaluation import group_power_kw
 from evflex.engine.charging.relaxation import Relaxation, another_vertex, shortfall_penalty
-from evflex.engine.charging.repair import has_minimums, repair
+from evflex.engine.charging.repair import repair
+from evflex.engine.charging.repairable import has_minimums
 from evflex.engine.charging.site import Site
 from evflex.engine.charging.switching_oracle import replan_sessions
 from evflex.engine.supply_tree import FloatArray
