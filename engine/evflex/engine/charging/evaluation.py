@@ -12,8 +12,8 @@ from evflex.engine.charging.parts import Parts
 from evflex.engine.charging.peak import highest_average_kw, peak_blocks
 from evflex.engine.charging.schedule import ScheduleFigures
 from evflex.engine.charging.site import Site
-from evflex.engine.charging.switching import charging_before
 from evflex.engine.charging.uncontrolled import NOTHING_KW
+from evflex.engine.kernels import kernel
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 # Wishes that rank before cost are equal when they differ by less (kWh).
@@ -121,15 +121,15 @@ def evaluate_parts(site: Site, parts: Parts, power_kw: FloatArray) -> PartsEvalu
     """
     sessions, tariff, options = site.problem.sessions, site.problem.tariff, site.options
     step_h = site.step_h
-    charge, discharge = np.maximum(power_kw, 0.0), np.maximum(-power_kw, 0.0)
-    battery_kwh = step_h * (
-        charge * sessions.charge_efficiency[:, None] - discharge / sessions.discharge_efficiency[:, None]
-    )
-    delivered = battery_kwh.sum(axis=1)
+    n = site.session_count
+    delivered, early, discharged = np.empty(n), np.empty(n), np.empty(n)
+    sum_sessions(
+        np.ascontiguousarray(power_kw), sessions.charge_efficiency, sessions.discharge_efficiency, site.minimum_steps,
+        step_h, delivered, early, discharged,
+    )  # fmt: skip
     shortfall = np.maximum(site.need_kwh - delivered, 0.0)
     shortfall[shortfall < 1e-9] = 0.0
-    counted = np.arange(site.step_count)[None, :] < site.minimum_steps[:, None]
-    minimum_shortfall = np.maximum(site.minimum_kwh - (battery_kwh * counted).sum(axis=1), 0.0)
+    minimum_shortfall = np.maximum(site.minimum_kwh - early, 0.0)
     # A minimum of nothing asks for nothing, even of a battery that was discharged.
     minimum_shortfall[(minimum_shortfall < 1e-9) | (site.minimum_kwh <= 0.0)] = 0.0
     starts = count_starts(site, power_kw)
@@ -138,7 +138,7 @@ def evaluate_parts(site: Site, parts: Parts, power_kw: FloatArray) -> PartsEvalu
     alone = _RootCost.of(site, parts.fixed_kw)
     price = np.where(np.isnan(site.shortfall_price_per_kwh), 0.0, site.shortfall_price_per_kwh)
     shortfall_cost = parts.total(price * shortfall)
-    discharge_cost = parts.total(sessions.discharge_cost_per_kwh * discharge.sum(axis=1)) * step_h
+    discharge_cost = parts.total(sessions.discharge_cost_per_kwh * discharged)
     start_cost = options.start_cost * parts.total(starts.astype(np.float64))
     energy_value = parts.total(site.value_per_kwh * np.maximum(delivered - site.need_kwh, 0.0))
     change_cost = np.zeros(len(parts))
@@ -202,12 +202,60 @@ def fixed_load_objectives(site: Site, parts: Parts) -> FloatArray:
     return alone.energy_cost + alone.peak_cost + site.problem.tariff.emission_price_per_kg * alone.emissions_kg
 
 
+@kernel
+def sum_sessions(
+    power: FloatArray,
+    charge_efficiency: FloatArray,
+    discharge_efficiency: FloatArray,
+    minimum_steps: IntArray,
+    step_h: float,
+    delivered: FloatArray,
+    early: FloatArray,
+    discharged: FloatArray,
+) -> None:
+    """Energies of each session.
+
+    Args:
+        power: Net mean power, (n, T).
+        charge_efficiency: (n,).
+        discharge_efficiency: (n,).
+        minimum_steps: Leading steps that count for ``early``, (n,).
+        step_h: Length of a step.
+        delivered: Written: battery-side kWh over all steps, Σ η_c·p⁺·Δt − p⁻·Δt/η_d. (n,).
+        early: Written: the same over the leading steps. (n,).
+        discharged: Written: grid-side kWh discharged. (n,).
+    """
+    for i in range(power.shape[0]):
+        stored, first, drawn = 0.0, 0.0, 0.0
+        for t in range(power.shape[1]):
+            if t == minimum_steps[i]:
+                first = stored
+            p = power[i, t]
+            if p > 0.0:
+                stored += p * charge_efficiency[i] * step_h
+            elif p < 0.0:
+                stored += p / discharge_efficiency[i] * step_h
+                drawn -= p * step_h
+        delivered[i], discharged[i] = stored, drawn
+        early[i] = stored if minimum_steps[i] >= power.shape[1] else first
+
+
 def count_starts(site: Site, power_kw: FloatArray) -> IntArray:
     """Steps in which charging is on and was off just before. (n,)."""
-    on = power_kw > NOTHING_KW
-    before = charging_before(site)
-    before[:, 1:] |= on[:, :-1]
-    return np.asarray((on & ~before).sum(axis=1), dtype=np.int64)
+    starts = np.zeros(len(power_kw), dtype=np.int64)
+    add_starts(np.ascontiguousarray(power_kw), site.given_kw, site.problem.sessions.charging_now, starts)
+    return starts
+
+
+@kernel
+def add_starts(power: FloatArray, given: FloatArray, charging_now: BoolArray, starts: IntArray) -> None:
+    """Add the starts of each session to ``starts`` (n,); power and what is given without control are (n, T)."""
+    for i in range(power.shape[0]):
+        was_on = charging_now[i]
+        for t in range(power.shape[1]):
+            on = power[i, t] > NOTHING_KW
+            starts[i] += on and not was_on
+            was_on = on or given[i, t] > 0.0
 
 
 def group_power_kw(site: Site, power_kw: FloatArray) -> FloatArray:

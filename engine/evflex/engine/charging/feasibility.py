@@ -17,6 +17,8 @@ from evflex.engine.supply_tree import BoolArray, FloatArray
 
 # Powers and energies may miss a rule by this much (kW, kWh): what solvers leave.
 _TOLERANCE = 9e-7
+# What solvers leave: so far below its minimum a power is meant to be it (kW), so near to a quantum a power is that.
+_SOLVER_KW, _SOLVER_QUANTUM = 1e-6, 1e-5
 # A power is a whole number of quanta to this share of a quantum.
 _QUANTUM_SHARE = 5e-7
 
@@ -160,18 +162,42 @@ def mended(site: Site, power_kw: FloatArray) -> FloatArray:
 
 def tidy(site: Site, power_kw: FloatArray) -> FloatArray:
     """Undo what solvers leave: powers next to nothing, just below their minimum or just above their maximum."""
-    size = np.abs(power_kw)
-    charges = power_kw > 0.0
-    smallest = site.presence * np.where(charges, site.min_charge_kw[:, None], site.min_discharge_kw[:, None])
-    largest = site.presence * np.where(charges, site.max_charge_kw[:, None], site.max_discharge_kw[:, None])
-    size = np.where((size < smallest) & (size > smallest - 1e-6), smallest, np.minimum(size, largest))
-    size[size < NOTHING_KW] = 0.0
-    if site.quantum_kw.any():
-        quantum = site.presence * site.quantum_kw[:, None]
-        whole = np.divide(size, quantum, out=np.zeros_like(size), where=quantum > 0.0)
-        near = np.abs(whole - np.round(whole)) < 1e-5
-        size = np.where((quantum > 0.0) & near, np.round(whole) * quantum, size)
-    return np.where(charges, size, 0.0 - size)
+    out = np.empty(power_kw.shape)
+    tidy_powers(
+        np.ascontiguousarray(power_kw), site.presence, site.min_charge_kw, site.max_charge_kw, site.min_discharge_kw,
+        site.max_discharge_kw, site.quantum_kw, out,
+    )  # fmt: skip
+    return out
+
+
+@kernel
+def tidy_powers(
+    power: FloatArray,
+    presence: FloatArray,
+    min_charge: FloatArray,
+    max_charge: FloatArray,
+    min_discharge: FloatArray,
+    max_discharge: FloatArray,
+    quantum: FloatArray,
+    out: FloatArray,
+) -> None:
+    """Write tidy powers to ``out``; all powers are mean powers (n, T), bounds and quantum instantaneous (n,)."""
+    for i in range(power.shape[0]):
+        for t in range(power.shape[1]):
+            p, f = power[i, t], presence[i, t]
+            size = abs(p)
+            smallest, largest = f * min_charge[i], f * max_charge[i]
+            if p <= 0.0:
+                smallest, largest = f * min_discharge[i], f * max_discharge[i]
+            size = smallest if smallest - _SOLVER_KW < size < smallest else min(size, largest)
+            if size < NOTHING_KW:
+                size = 0.0
+            step = f * quantum[i]
+            if step > 0.0:
+                whole = size / step
+                if abs(whole - np.round(whole)) < _SOLVER_QUANTUM:
+                    size = np.round(whole) * step
+            out[i, t] = size if p > 0.0 else 0.0 - size
 
 
 def on_quanta(site: Site, power_kw: FloatArray) -> FloatArray:
