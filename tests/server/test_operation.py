@@ -20,6 +20,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
@@ -27,6 +28,7 @@ from evflex.charging.v1 import charging_service_pb2 as api
 from evflex.server.log import make_log
 from tests.server.support import (
     FakeEngine,
+    answers_of,
     one_by_one,
     open_channel,
     reason_of,
@@ -177,6 +179,29 @@ def test_drain_finishes_what_runs_and_takes_nothing_new(tmp_path: Path) -> None:
         assert here.server.wait(0.0)
     with running(tmp_path) as here:
         assert here.stub.GetSchedule(api.GetScheduleRequest(schedule_id=schedule.schedule_id)).schedule == schedule
+
+
+def test_drain_refuses_the_sites_of_a_stream_that_still_wait(tmp_path: Path) -> None:
+    engine = FakeEngine(hold=True)
+    with running(tmp_path, engine, solve_threads=1) as here:
+        assert here.server.wait_until_serving(5.0)
+        batch = api.OptimizeSchedulesRequest(site_requests=[site_request(site_id=f"site-{i}") for i in range(4)])
+        stream = here.stub.OptimizeSchedules(iter([batch]), timeout=30.0)
+        watch = here.stub.WatchSchedules(api.WatchSchedulesRequest(), timeout=30.0)
+        assert next(watch).kind == api.SCHEDULE_EVENT_KIND_SNAPSHOT_COMPLETE
+        assert engine.started.acquire(timeout=10.0)
+        stopper = threading.Thread(target=here.server.stop, args=(20.0,))
+        stopper.start()
+        with pytest.raises(grpc.RpcError):
+            next(watch)  # which ends when draining begins
+        engine.release.set()
+        answers = list(answers_of(stream))
+        stopper.join(timeout=15.0)
+        assert not stopper.is_alive()
+    assert len(answers) == 4
+    assert sum(answer.HasField("summary") for answer in answers) == 1
+    refused = [answer.fault for answer in answers if answer.HasField("fault")]
+    assert {fault.code for fault in refused} == {code_pb2.UNAVAILABLE}
 
 
 def _one_and_silence() -> Iterator[api.OptimizeSchedulesRequest]:

@@ -96,6 +96,21 @@ def test_a_site_that_breaks_a_rule_costs_no_other_its_plan() -> None:
             assert differing(together[0], optimize_schedule(EASY, PRICED)) == []
 
 
+def test_a_time_limit_that_breaks_its_rule_is_left_to_be_reported() -> None:
+    together = optimize_together([EASY, EASY], [PRICED, replace(PRICED, time_limit_s=0.0)])
+    assert [schedule is None for schedule in together] == [False, True]
+
+
+def test_more_sites_than_are_joined_keep_their_order() -> None:
+    problems = [
+        replace(EASY, sessions=replace(EASY.sessions, energy_needed_kwh=np.array([9.0, 8.0, 2.0 + 0.04 * k])))
+        for k in range(150)
+    ]
+    together = optimize_together(problems, [replace(PRICED, relative_gap=0.5)] * 150)
+    delivered = [schedule.figures.delivered_kwh for schedule in together if schedule is not None]
+    assert delivered == pytest.approx([19.0 + 0.04 * k for k in range(150)])
+
+
 def test_no_sites_and_sites_without_sessions_are_fine() -> None:
     assert optimize_together([], []) == []
     empty = site(cars([], [], []), PRICE)

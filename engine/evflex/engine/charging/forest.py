@@ -8,9 +8,10 @@ its repair and the settling of ties.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain
+from math import inf
 
 import numpy as np
 
@@ -48,9 +49,11 @@ from evflex.engine.charging.site import Site, build_site, controlled_first_kw
 from evflex.engine.charging.tie_break import TIE_TOLERANCE, Movable, movable, move_earlier, save_starts, saves_starts
 from evflex.engine.kernels import kernel
 from evflex.engine.supply_tree import DEFAULT_VOLTAGE_V, BoolArray, FloatArray, IntArray, SupplyNodes
-from evflex.engine.termination import StoppedBy, Termination, TerminationReason, relative_gap
+from evflex.engine.termination import SCALE_FLOOR, StoppedBy, Termination, TerminationReason, relative_gap
 from evflex.engine.validation import Rules
 
+# So many sites become one: arrays over all their sessions and steps should stay in the processor's caches.
+_AT_ONCE = 64
 _NO_LIMIT = np.empty(0)
 _METHOD = "relaxation and repair"
 
@@ -71,17 +74,23 @@ def optimize_together(problems: Sequence[ScheduleProblem], options: Sequence[Sch
         if _may_join(problem, own):
             alike.setdefault(_kind(problem, own), []).append(k)
     schedules: list[Schedule | None] = [None] * len(problems)
-    for members in alike.values():
+    for members in chain.from_iterable(_batches(of_one_kind) for of_one_kind in alike.values()):
         planned = _plan([problems[k] for k in members], options[members[0]])
         for k, schedule in zip(members, planned, strict=True):
             schedules[k] = schedule
     return schedules
 
 
+def _batches(members: list[int]) -> Iterator[list[int]]:
+    for first in range(0, len(members), _AT_ONCE):
+        yield members[first : first + _AT_ONCE]
+
+
 def _may_join(problem: ScheduleProblem, options: ScheduleOptions) -> bool:
     """Whether a site is small and simple enough, as far as a quick look tells."""
     return (
         0 < len(problem.sessions) < SAMPLE_FROM
+        and 0.0 < options.time_limit_s < inf
         and problem.tariff.peak_price_per_kw == 0.0
         and options.start_cost == 0.0
         and options.max_starts_per_session is None
@@ -187,8 +196,8 @@ def _forest(problems: Sequence[ScheduleProblem], merged: ScheduleProblem, option
     return _Forest(site, Parts(session_start, group_start, site.tree.fixed_kw[roots]), node_start)
 
 
-def _starts(counts: object) -> IntArray:
-    return np.concatenate([[0], np.cumsum(list(counts))])  # type: ignore[call-overload]
+def _starts(counts: Iterable[int]) -> IntArray:
+    return np.cumsum([0, *counts])
 
 
 def _simple_parts(forest: _Forest) -> BoolArray:
@@ -321,7 +330,7 @@ def _gap_met(forest: _Forest, plan: PartsEvaluation, bound: FloatArray) -> BoolA
     options = forest.site.options
     gap = plan.objective - bound
     reached = (plan.ranks <= LEVEL_TOLERANCE_KWH * np.maximum(1.0, plan.ranks)).all(axis=1)
-    met = (gap <= options.absolute_gap) | (gap <= options.relative_gap * np.maximum(plan.scale, 1e-6))
+    met = (gap <= options.absolute_gap) | (gap <= options.relative_gap * np.maximum(plan.scale, SCALE_FLOOR))
     return np.asarray(reached & met)
 
 

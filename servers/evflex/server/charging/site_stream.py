@@ -242,6 +242,7 @@ class SiteStream:
         """Read sites, plan those that can be planned at once, and let the others wait to be planned alone."""
         for site in sites:
             with self._answered_with_a_fault(site):
+                self._check_open()
                 read = self._planner.read_site(
                     site.request, site.answer.summary.schedule, self._call.caller, self._remaining_s()
                 )
@@ -266,8 +267,13 @@ class SiteStream:
 
     def _plan_alone(self, site: _Site, cancel: threading.Event) -> None:
         with self._answered_with_a_fault(site):
+            self._check_open()
             assert site.read is not None
             site.take(self._planner.plan_alone(site.read, self._call.caller, self._remaining_s(), cancel))
+
+    def _check_open(self) -> None:
+        if self._draining.is_set():
+            raise self._shutting_down()
 
     def _remaining_s(self) -> float:
         return self._deadline_s - time.monotonic()
@@ -276,8 +282,6 @@ class SiteStream:
     def _answered_with_a_fault(self, site: _Site) -> Iterator[None]:
         """Answer a site with what goes wrong meanwhile, so that the others go on."""
         try:
-            if self._draining.is_set():
-                raise self._shutting_down()
             yield
         except ServiceError as error:
             site.refuse(error)
