@@ -59,7 +59,7 @@ def compiled_since_warm_up() -> list[str]:
         plan = together or optimize_schedule(read.problem, read.options)
         encode_schedule(schedule_pb2.Schedule(), request, read.problem, plan, "tenant", 0)
     for feature in FEATURES:
-        optimize_schedule(*random_problem(11, {feature, "min"}, count=3, steps=6))
+        optimize_schedule(*random_problem(11, (feature, "min"), count=3, steps=6))
     return [name for name, kernel in kernels.items() if len(kernel.signatures) > before[name]]
 
 

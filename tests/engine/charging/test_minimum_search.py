@@ -22,7 +22,7 @@ from tests.engine.charging.reference.compare import differences
 from tests.engine.charging.reference.generators import random_problem
 
 # Features beside which a site is still searched.
-BESIDE = ("negative_prices", "partial", "phases", "priced", "shut", "tree", "value", "weights", "control", "beyond")
+BESIDE = ("negative_prices", "partial", "phases", "priced", "shut", "tree", "value", "weights", "beyond")
 
 
 def searchable(seed: int) -> tuple[ScheduleProblem, ScheduleOptions]:
@@ -30,7 +30,7 @@ def searchable(seed: int) -> tuple[ScheduleProblem, ScheduleOptions]:
     rng = np.random.default_rng([seed, 3])
     beside = rng.permutation(BESIDE)[: rng.integers(0, 4)].tolist()
     problem, options = random_problem(
-        seed, {"min", *beside}, count=int(rng.integers(1, 6)), steps=int(rng.integers(3, 13))
+        seed, ["min", *beside], count=int(rng.integers(1, 6)), steps=int(rng.integers(3, 13))
     )
     # Most sessions are short under these limits; with a price that costs, so that the relaxation leaves no wish open.
     return problem, dataclasses.replace(options, shortfall_price_per_kwh=float(rng.choice([0.4, 1.0, 2.0])))

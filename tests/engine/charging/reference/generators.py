@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 import numpy as np
 from hypothesis import strategies as st
@@ -42,9 +42,12 @@ _NEEDS = {"starts": "min", "min_run": "min", "max_starts": "min", "cycles": "v2g
 
 
 def compatible(features: Iterable[str]) -> frozenset[str]:
-    """The features, those they need, and without those that cannot stand beside an earlier one."""
+    """The features, those they need, and without those that cannot stand beside an earlier one.
+
+    A set has no order of its own that lasts from run to run: it is sorted.
+    """
     chosen: list[str] = []
-    for feature in features:
+    for feature in sorted(features) if isinstance(features, Set) else features:
         group = [feature, _NEEDS[feature]] if feature in _NEEDS else [feature]
         if not any({a, b} in _APART for a in group for b in chosen):
             chosen += group
