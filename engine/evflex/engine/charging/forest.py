@@ -30,8 +30,6 @@ from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem, Sessi
 from evflex.engine.charging.parts import Parts
 from evflex.engine.charging.relaxation import (
     LEVEL_TOLERANCE_KWH,
-    MOST_TIGHT,
-    PIVOTS_EACH,
     SAMPLE_FROM,
     Relaxation,
     is_shared_problem,
@@ -268,9 +266,8 @@ def relax_each(
             s.value[a:b], s.presence[a:b], s.upper[g:h], s.session_start[a : b + 1] - k, s.group[k:m] - g,
             s.weight[k:m],
         )  # fmt: skip
-        tight = min(MOST_TIGHT, np.isfinite(own.upper).sum())
         guess = np.zeros(own.upper.shape)
-        pivots = solve_shared(own, guess, power[a:b], limit_dual[g:h], tight, PIVOTS_EACH * (b - a + 100))
+        pivots = solve_shared(own, guess, power[a:b], limit_dual[g:h])
         solved[part] = pivots >= 0
         bound[part] = lagrangian_bound(own, limit_dual[g:h])
 

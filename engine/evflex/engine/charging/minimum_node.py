@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from evflex.engine.charging.group_sums import sum_groups
 from evflex.engine.charging.repair import repair_minimums
 from evflex.engine.charging.repairable import Repairable
 from evflex.engine.charging.session_problem import SharedProblem, lagrangian_bound
@@ -22,14 +23,12 @@ FREE, RESTS, CHARGES = 0, 1, 2
 # Rounding of powers (kW) and of limits' prices: what differs by less is equal.
 _EPS_KW = 1e-7
 _EPS_PRICE = 1e-12
-# The simplex gives up after this many pivots for each session, and for a hundred more.
-_PIVOTS_EACH, _PIVOTS_MORE = 60, 100
 
 
 @kernel
 def examine(
     s: SharedProblem, r: Repairable, choice: ChoiceArray, guess: FloatArray, power: FloatArray, dual: FloatArray,
-    repaired: FloatArray, capacity: int,
+    repaired: FloatArray,
 ) -> tuple[float, float, int, int]:  # fmt: skip
     """Solve the relaxation of a node and repair its plan.
 
@@ -41,7 +40,6 @@ def examine(
         power: Written: optimum of the relaxation, (n, T).
         dual: Written: prices of the limits, (groups, T).
         repaired: Written: a plan, (n, T).
-        capacity: Most limits that may bind.
 
     Returns:
         Lower bound on the cost of every plan in the node: infinite where there is none, minus infinity where the
@@ -52,7 +50,7 @@ def examine(
     if forced_cost == np.inf:
         return np.inf, np.inf, -1, -1
     n = len(s.wanted)
-    pivots = solve_shared(rest, guess, power, dual, capacity, _PIVOTS_EACH * (n + _PIVOTS_MORE))
+    pivots = solve_shared(rest, guess, power, dual)
     if pivots < 0:
         return -np.inf, np.inf, -1, -1
     bound = lagrangian_bound(rest, dual) + forced_cost
@@ -61,7 +59,7 @@ def examine(
             if choice[i, t] == CHARGES:
                 power[i, t] += r.low[i, t]
     repaired[:] = power
-    load = _load(s, repaired)
+    load = sum_groups(repaired, s.presence, s.session_start, s.group, s.weight, s.upper.shape[0])
     repair_minimums(r, repaired, load)
     cost = _cost(s, repaired) if (load <= s.upper + _EPS_KW).all() else np.inf
     i, t = _where_to_branch(s, r.low, power, dual)
@@ -111,18 +109,6 @@ def _take_off(s: SharedProblem, low: FloatArray, choice: ChoiceArray) -> tuple[S
         s.group, s.weight,
     )  # fmt: skip
     return rest, cost
-
-
-@inner_kernel
-def _load(s: SharedProblem, power: FloatArray) -> FloatArray:
-    """Power that limits see, (groups, T)."""
-    load = np.zeros(s.upper.shape)
-    for i in range(len(s.wanted)):
-        for t in range(s.first[i], s.last[i]):
-            if power[i, t] != 0.0:
-                for k in range(s.session_start[i], s.session_start[i + 1]):
-                    load[s.group[k], t] += power[i, t] * s.weight[k] / s.presence[i, t]
-    return load
 
 
 @inner_kernel

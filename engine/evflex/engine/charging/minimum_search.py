@@ -22,7 +22,6 @@ from evflex.engine.charging.parts import Parts
 from evflex.engine.charging.relaxation import (
     RankedBound,
     Relaxation,
-    most_tight,
     shared_constant,
     shared_problem,
     shortfall_penalty,
@@ -87,7 +86,6 @@ class _Search:
         self.site, self.plan = site, plan
         self.shared = shared_problem(site)
         self.repairable = repairable(site, Parts.whole(site), relaxation)
-        self.capacity = most_tight(self.shared)
         self.constant = shared_constant(site)
         random = np.random.default_rng(len(self.shared.wanted))
         self.spread = 1.0 + _GUESS_SPREAD * random.standard_normal(self.shared.upper.shape)
@@ -129,7 +127,7 @@ class _Search:
         choice, dual = node.choice, np.zeros(node.guess.shape)
         power, repaired = np.zeros(choice.shape), np.zeros(choice.shape)
         bound, cost, i, t = examine(
-            self.shared, self.repairable, choice, node.guess * self.spread, power, dual, repaired, self.capacity
+            self.shared, self.repairable, choice, node.guess * self.spread, power, dual, repaired
         )
         bound = max(bound, node.bound)
         if cost < self.plan.objective - self.constant or self.cutoff == np.inf:

@@ -26,8 +26,6 @@ PENALTY = 1e3
 _INTERIOR_POINT_COLUMNS = 8_000
 # The simplex of sessions: from this many on, prices are found on every so manieth session first.
 SAMPLE_FROM, _SAMPLE_EVERY = 60, 6
-# Its working basis holds at most this many limits, and it gives up after this many pivots a session.
-MOST_TIGHT, PIVOTS_EACH = 500, 60
 # Another vertex: prices move by this share of the highest one, the start's limit prices by that share of their own.
 _NUDGE, _GUESS_SPREAD = 1e-6, 0.01
 
@@ -235,11 +233,6 @@ def shared_constant(site: Site) -> float:
     return base - fixed_load_objective(site)
 
 
-def most_tight(shared: SharedProblem) -> int:
-    """Most limits that the simplex of sessions may find tight."""
-    return min(MOST_TIGHT, int(np.isfinite(shared.upper).sum()))
-
-
 def shared_problem(site: Site) -> SharedProblem:
     """The site as the simplex of sessions reads it; shortfall without a price gets the penalty."""
     sessions, limits = site.problem.sessions, site.limits
@@ -296,7 +289,7 @@ def _solve_from_sample(shared: SharedProblem, power: FloatArray, dual: FloatArra
 
 def _solve(shared: SharedProblem, guess: FloatArray, power: FloatArray, dual: FloatArray) -> int:
     """Pivots of the simplex of sessions, -1 where it gave up."""
-    return int(solve_shared(shared, guess, power, dual, most_tight(shared), PIVOTS_EACH * (len(shared.wanted) + 100)))
+    return int(solve_shared(shared, guess, power, dual))
 
 
 def net_power_kw(site: Site, model: SiteProgram, x: FloatArray) -> FloatArray:

@@ -46,6 +46,9 @@ from evflex.engine.charging.session_start import start_greedy
 from evflex.engine.kernels import inner_kernel, kernel
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
+# The working basis holds at most this many limits; the simplex gives up after so many pivots for each session, and for
+# a hundred more.
+_MOST_TIGHT, _PIVOTS_EACH, _PIVOTS_MORE = 500, 60, 100
 # Pivots after which the inverse is computed anew.
 _REFRESH = 120
 # What stops a step: the entering variable's other bound, an extra, a key, a limit.
@@ -53,9 +56,7 @@ _STOP_OWN, _STOP_EXTRA, _STOP_KEY, _STOP_LIMIT = 0, 1, 2, 3
 
 
 @kernel
-def solve_shared(
-    s: SharedProblem, guess: FloatArray, power: FloatArray, limit_dual: FloatArray, capacity: int, max_pivots: int
-) -> int:
+def solve_shared(s: SharedProblem, guess: FloatArray, power: FloatArray, limit_dual: FloatArray) -> int:
     """Optimal power (n, T) and prices (groups, T; <= 0) of the limits.
 
     Args:
@@ -63,14 +64,13 @@ def solve_shared(
         guess: Prices of the limits (<= 0) that the greedy start goes by, (groups, T).
         power: Written.
         limit_dual: Written: change of the optimum for each kW by which a limit is widened.
-        capacity: Most tight limits that the working basis holds.
-        max_pivots: Give up after so many.
 
     Returns:
         Number of pivots, or -1 when capacity, pivots or accuracy did not suffice.
     """
     n, steps = s.high.shape
     groups = s.upper.shape[0]
+    capacity = min(_MOST_TIGHT, np.isfinite(s.upper).sum())
     state = State(
         np.zeros((n, steps + 2)), np.zeros((n, steps + 2), dtype=np.int8),
         np.zeros(n, dtype=np.int64), s.upper.copy(), np.full((groups, steps), -1),
@@ -90,7 +90,7 @@ def solve_shared(
     gains = np.empty(steps)
     tolerance = 1e-9 * max(1e-3, np.abs(s.price).max())
     since_inverse, since_slack = 0, 0
-    for pivots in range(max_pivots):
+    for pivots in range(_PIVOTS_EACH * (n + _PIVOTS_MORE)):
         price_limits(s, state)
         i, v, direction = enter(s, state, tolerance, gains)
         if i == -1:
