@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evflex.engine.dispatch.model import AssetKind, DispatchProblem, Fleet
 from evflex.engine.kernels import kernel
-from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
+from evflex.engine.supply_tree import BoolArray, FloatArray
+from evflex.engine.timegrid import TimeGrid
 
 Steps = NDArray[np.int32]
 
@@ -41,13 +42,19 @@ class Windows:
     last_ratio: FloatArray
 
 
-def windows_of(problem: DispatchProblem) -> Windows:
-    """Availability on the plan's grid."""
-    fleet, grid = problem.fleet, problem.grid
+def windows_of(fleet: Fleet, grid: TimeGrid, until_unix_s: FloatArray | None = None) -> Windows:
+    """Availability on a grid.
+
+    Args:
+        fleet: The fleet.
+        grid: The grid.
+        until_unix_s: Another end of each availability, (n,).
+    """
     n = len(fleet)
     windows = Windows(np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n), np.empty(n))
+    until = fleet.available_until_unix_s.astype(np.float64) if until_unix_s is None else until_unix_s
     _place(
-        fleet.available_from_unix_s, fleet.available_until_unix_s, grid.start_unix_s, grid.step_s, grid.step_count,
+        fleet.available_from_unix_s.astype(np.float64), until, grid.start_unix_s, grid.step_s, grid.step_count,
         windows.first, windows.last, windows.first_ratio, windows.last_ratio,
     )  # fmt: skip
     return windows
@@ -55,7 +62,7 @@ def windows_of(problem: DispatchProblem) -> Windows:
 
 @kernel
 def _place(
-    begin_s: IntArray, end_s: IntArray, start_s: float, step_s: float, steps: int,
+    begin_s: FloatArray, end_s: FloatArray, start_s: float, step_s: float, steps: int,
     first: Steps, last: Steps, first_ratio: FloatArray, last_ratio: FloatArray,
 ) -> None:  # fmt: skip
     """Cut each availability into steps."""
@@ -73,7 +80,29 @@ def _place(
             first_ratio[i], last_ratio[i] = begin + 1 - a, b - (end - 1)
 
 
+def wished(problem: DispatchProblem) -> Fleet:
+    """The fleet with what its kinds and defaults mean: profiles as needs, no discharging loads, shortfall prices."""
+    fleet = problem.fleet
+    price = fleet.shortfall_price_per_kwh
+    price = np.where(np.isnan(price), SHORTFALL_FACTOR * dearest_price(problem), price)
+    fleet = replace(fleet, shortfall_price_per_kwh=price)
+    loads = fleet.kind == AssetKind.FLEXIBLE_LOAD
+    if not loads.any():
+        return fleet
+    need, headroom = fleet.energy_needed_kwh.copy(), fleet.energy_headroom_kwh.copy()
+    rows, profile_kw = problem.profiles.asset, problem.profiles.power_kw
+    by_profile = loads[rows] & (need[rows] == 0.0)
+    at = rows[by_profile]
+    need[at] = profile_kw[by_profile].sum(axis=1) * problem.grid.step_h
+    headroom[at] = np.maximum(headroom[at], need[at])
+    return replace(
+        fleet, energy_needed_kwh=need, energy_headroom_kwh=headroom,
+        max_discharge_kw=np.where(loads, 0.0, fleet.max_discharge_kw),
+    )  # fmt: skip
+
+
 def only_charges(fleet: Fleet) -> BoolArray:
     """Assets whose state only rises, (n,)."""
-    only: BoolArray = (fleet.max_discharge_kw == 0.0) & (fleet.kind != AssetKind.HEAT_PUMP) & (fleet.kind != AssetKind.PV)
+    other = (fleet.kind == AssetKind.HEAT_PUMP) | (fleet.kind == AssetKind.PV)
+    only: BoolArray = (fleet.max_discharge_kw == 0.0) & ~other
     return only

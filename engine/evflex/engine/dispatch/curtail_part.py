@@ -18,6 +18,7 @@ class CurtailPart:
     """
 
     nets = False
+    kind = "curtail"
 
     def __init__(
         self, rows: IntArray, possible_kw: FloatArray, wear: FloatArray, signature: NDArray[np.int32]
@@ -32,15 +33,14 @@ class CurtailPart:
         """
         order = np.lexsort((wear, signature))
         self.rows, self._wear = rows[order], wear[order]
-        self._possible_kw = possible_kw[order]
-        signed = signature[order].astype(np.int64)
+        self._possible_kw, self._signature = possible_kw[order], signature[order]
         fresh = np.ones(len(rows), dtype=bool)
-        fresh[1:] = (np.diff(signed) != 0) | (np.diff(self._wear) != 0.0)
+        fresh[1:] = (np.diff(self._signature) != 0) | (np.diff(self._wear) != 0.0)
         begin = np.flatnonzero(fresh)
         self.block_begin = np.append(begin, len(rows))
-        self.block_signature = signed[begin]
+        self.block_signature = self._signature[begin].astype(np.int64)
         self._block_wear = self._wear[begin]
-        self._sum_kw = np.add.reduceat(self._possible_kw, begin, axis=0) if len(rows) else self._possible_kw
+        self._sum_kw = np.add.reduceat(self._possible_kw, begin, axis=0)
 
     def respond(self, added: FloatArray, prices: Prices, workers: Workers) -> Columns:
         """See :class:`Part`."""
@@ -58,3 +58,19 @@ class CurtailPart:
         for vector, w in zip(added, weight, strict=True):
             share += w * (prices.injecting(vector)[None, :] > self._wear[chosen][:, None])
         return -possible * share
+
+    def outcome(self, chosen: IntArray, power_kw: FloatArray, prices: Prices) -> tuple[FloatArray, FloatArray]:
+        """See :class:`Part`."""
+        figures = np.zeros(FIGURES)
+        figures[EXPORT_REVENUE] = -power_kw.sum(axis=0) @ prices.inject
+        figures[DISCHARGE_COST] = -power_kw.sum(axis=1) @ self._wear[chosen]
+        return figures, np.zeros(len(chosen))
+
+    def to_arrays(self) -> dict[str, NDArray[np.generic]]:
+        """See :class:`Part`."""
+        return {"rows": self.rows, "possible_kw": self._possible_kw, "wear": self._wear, "signature": self._signature}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[np.generic]]) -> CurtailPart:
+        """The way back from ``to_arrays``."""
+        return cls(**arrays)  # type: ignore[arg-type]

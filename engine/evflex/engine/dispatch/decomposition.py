@@ -18,7 +18,7 @@ import numpy as np
 from scipy import sparse
 
 from evflex.engine.budget import Budget
-from evflex.engine.dispatch.columns import COST_SIGN, FIGURES, Columns
+from evflex.engine.dispatch.columns import COST_SIGN, FIGURES, SHORTFALL_COST, SHORTFALL_KWH, Columns
 from evflex.engine.dispatch.coupling import Coupling, limits_worth
 from evflex.engine.dispatch.master import Master, Mixture
 from evflex.engine.dispatch.parts import Mixing, Part
@@ -27,13 +27,15 @@ from evflex.engine.dispatch.workers import Workers
 from evflex.engine.supply_tree import FloatArray, IntArray
 from evflex.engine.termination import relative_gap
 
-# How far the next prices lie from the master's towards those of the best bound (measured: 0.3 to 0.7 need as many rounds).
-_SMOOTHING = 0.5
+# How far the next prices lie from the master's towards those of the best bound (measured).
+_SMOOTHING = 0.3
 # A step keeps its promise with this share of it; a box that holds it back is then so much wider.
 _KEPT_SHARE, _EDGE, _WIDER = 0.3, 0.9, 2.0
 # Weights below this are none.
 _LEAST_WEIGHT = 1e-12
 _MOST_ROUNDS = 1_000
+# A promise of this share of the cost is none.
+_SETTLED = 1e-10
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +58,20 @@ class FleetOracle:
         coupling: What assets share.
         prices: Prices without limits.
         workers: Threads.
+        absent_need_kwh: Energy that assets without a part need, and lack, (some,).
+        fixed: Figures of assets without a part, (6,).
         signature: Signature of each block of all parts, one part after the other, (B,).
     """
 
-    def __init__(self, parts: list[Part], coupling: Coupling, prices: Prices, workers: Workers) -> None:
+    def __init__(
+        self, parts: list[Part], coupling: Coupling, prices: Prices, workers: Workers, absent_need_kwh: FloatArray,
+        absent_short_price: FloatArray,
+    ) -> None:  # fmt: skip
         """Put parts together."""
         self.parts, self.coupling, self.prices, self.workers = parts, coupling, prices, workers
+        self.absent_need_kwh, self.fixed = absent_need_kwh, np.zeros(FIGURES)
+        self.fixed[SHORTFALL_KWH] = absent_need_kwh.sum()
+        self.fixed[SHORTFALL_COST] = absent_need_kwh @ absent_short_price
         signatures = [part.block_signature for part in parts]
         self.signature: IntArray = np.concatenate([np.empty(0, dtype=np.int64), *signatures])
 
@@ -85,7 +95,7 @@ class Decomposed:
         asked: Prices of limits at which assets were asked, (K, L, T).
         weight: Weight of each block's answer, (K, B).
         power_kw: Power of each block, (B, T).
-        figures: Figures of each block, (B, 6).
+        figures: Figures of each block, and in the last row of assets without a part, (B + 1, 6).
         above_kw: Violation of each row from above, (L, T).
         below_kw: Violation of each row from below, (L, T).
         objective: Cost of the mixture.
@@ -113,9 +123,9 @@ class Decomposed:
 
 def cost_scale(figures: FloatArray, objective: float) -> float:
     """Sum of the absolute terms of a plan from the figures of its blocks and its cost, which includes violations."""
-    terms = figures.sum(axis=0)
-    violation = max(objective - float(terms @ COST_SIGN), 0.0)
-    return float(np.abs(terms[COST_SIGN != 0.0]).sum()) + violation
+    terms = np.abs(figures.sum(axis=0))
+    violation = max(objective - float(figures.sum(axis=0) @ COST_SIGN), 0.0)
+    return float(terms[COST_SIGN != 0.0].sum()) + violation
 
 
 def decompose(
@@ -146,7 +156,7 @@ def decompose(
         in_time = oracle.workers.each(lambda component, at=priced, new=columns: component.round(at, new), components)
         found = _gather(oracle, components, asked, answers, stop)
         report(rounds, found)
-        if found.met or budget.spent or not all(in_time):
+        if found.met or budget.spent or not all(in_time) or all(component.settled for component in components):
             break
         price = priced.copy()
         for component in components:
@@ -179,14 +189,16 @@ class _Component:
         self._master: Master | None = None
         self._mixture: Mixture | None = None
         self._promised = -np.inf
-        self.bound = -np.inf
+        self.bound = -np.inf if len(blocks) else _unmet(coupling, rows)
         self._center = np.zeros_like(self._lower)
 
     def round(self, price: FloatArray, columns: Columns) -> bool:
         """Take answers and mix; False where time has run out."""
+        if not len(self.blocks):
+            return True
         own, power = price[self.rows], columns.power_kw[self.blocks]
         bound = float(columns.least[self.blocks].sum()) - limits_worth(own, self._lower, self._upper)
-        if not len(self.rows) or not len(self.blocks):
+        if not len(self.rows):
             self.bound = max(self.bound, bound)
             return True
         if self._master is None:
@@ -211,7 +223,7 @@ class _Component:
         if bound <= self.bound:
             return
         kept = bound - self.bound >= _KEPT_SHARE * (self._promised - self.bound)
-        at_edge = np.abs(price - self._center).max() > _EDGE * self._radius
+        at_edge = np.abs(price - self._center).max() > _EDGE * (1.0 - _SMOOTHING) * self._radius
         if np.isfinite(self.bound) and kept and at_edge:
             self._radius *= _WIDER
         self.bound, self._center = bound, price
@@ -221,6 +233,12 @@ class _Component:
         if self._mixture is None:
             return self._center
         return _SMOOTHING * self._center + (1.0 - _SMOOTHING) * self._mixture.price
+
+    @property
+    def settled(self) -> bool:
+        """Whether no price promises more: what is left of the gap is not convex, or rounding."""
+        promise = self._promised - self.bound
+        return self._mixture is None or promise <= _SETTLED * max(abs(self.bound), abs(self._promised))
 
     @property
     def price(self) -> FloatArray:
@@ -239,6 +257,12 @@ class _Component:
         return weight
 
 
+def _unmet(coupling: Coupling, rows: IntArray) -> float:
+    """Cost of rows that add up nothing."""
+    above, below = coupling.outside(np.zeros_like(coupling.lower_kw))
+    return float(coupling.violation_price[rows] @ (above + below)[rows].sum(axis=1))
+
+
 def _gather(
     oracle: FleetOracle, components: list[_Component], asked: list[FloatArray], answers: list[Columns], stop: Stop
 ) -> Decomposed:
@@ -248,14 +272,16 @@ def _gather(
     for component in components:
         weight[:, component.blocks] = component.weights(len(asked))
         price[component.rows] = component.price
-    power, figures = np.zeros((blocks, len(oracle.prices.draw))), np.zeros((blocks, FIGURES))
+    power, figures = np.zeros((blocks, len(oracle.prices.draw))), np.zeros((blocks + 1, FIGURES))
+    figures[blocks] = oracle.fixed
     for share, columns in zip(weight, answers, strict=True):
         if share.any():
             power += share[:, None] * columns.power_kw
-            figures += share[:, None] * columns.figures
+            figures[:blocks] += share[:, None] * columns.figures
     above, below = coupling.outside(oracle.rows_kw(power))
     objective = float(figures.sum(axis=0) @ COST_SIGN) + coupling.violation_cost(above, below)
-    bound = min(sum(component.bound for component in components), objective)
+    fixed = float(oracle.fixed @ COST_SIGN)
+    bound = min(sum(component.bound for component in components) + fixed, objective)
     met = stop.met(objective, bound, cost_scale(figures, objective))
     return Decomposed(np.array(asked), weight, power, figures, above, below, objective, bound, price, met)
 

@@ -49,12 +49,14 @@ class Part(Protocol):
         block_begin: First asset of each block, and the end of the last, (B + 1,).
         block_signature: Signature of each block, (B,).
         nets: Whether a mixture of powers is netted, so that its sums and costs are not the mixture of theirs.
+        kind: Name of the class among those that ``from_arrays`` knows.
     """
 
     rows: IntArray
     block_begin: IntArray
     block_signature: IntArray
     nets: bool
+    kind: str
 
     def respond(self, added: FloatArray, prices: Prices, workers: Workers) -> Columns:
         """What each block does where limits add (S, T) to the prices."""
@@ -70,6 +72,18 @@ class Part(Protocol):
 
         Returns:
             Shape (m, T).
+        """
+
+    def outcome(self, chosen: IntArray, power_kw: FloatArray, prices: Prices) -> tuple[FloatArray, FloatArray]:
+        """What powers of single assets cost and leave undone.
+
+        Args:
+            chosen: Assets of the part, (m,).
+            power_kw: Their powers, (m, T).
+            prices: Prices without limits.
+
+        Returns:
+            Figures of all of them, (6,), and the shortfall of each in kWh, (m,).
         """
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evflex.engine.dispatch.assets import RESERVE_FACTOR, Windows, dearest_price
+from evflex.engine.dispatch.assets import RESERVE_FACTOR, Windows, dearest_price, windows_of
 from evflex.engine.dispatch.model import AssetKind, DispatchProblem, Fleet
-from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
+from evflex.engine.supply_tree import BoolArray, FloatArray
+from evflex.engine.timegrid import TimeGrid
 
 _TOLERANCE = 1e-9
 
@@ -27,7 +28,6 @@ class ReserveRows:
         least_kw: Least sum of the powers of ``up``, -inf where nothing is asked, (T,).
         most_kw: Largest sum of the powers of ``down``, inf where nothing is asked, (T,).
         price_per_kwh: Price of what is missing.
-        call_steps: Steps that a call lasts.
     """
 
     up: BoolArray | None
@@ -35,67 +35,85 @@ class ReserveRows:
     least_kw: FloatArray
     most_kw: FloatArray
     price_per_kwh: float
-    call_steps: int
 
 
-def hold_reserves(problem: DispatchProblem, windows: Windows) -> tuple[ReserveRows, Fleet, Windows, FloatArray]:
-    """Rows of the reserves; the fleet and its windows with what taking part costs; the lowest state of each asset in kWh.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The fleet with what taking part in reserves leaves of its freedom.
 
-    Returns:
-        Rows, fleet, windows, and the lowest state relative to the first level, <= 0, (n,).
+    Attributes:
+        rows: What reserves ask of the sum.
+        fleet: The fleet, with less headroom where it takes part downward.
+        windows: Its windows, shorter where it takes part upward.
+        low_kwh: Lowest state relative to the first level, <= 0, (n,).
     """
-    fleet, grid = problem.fleet, problem.grid
-    steps = grid.step_count
-    low_kwh = -fleet.energy_available_kwh
-    none = ReserveRows(None, None, np.full(steps, -np.inf), np.full(steps, np.inf), 0.0, 0)
-    endurance_s = max((reserve.endurance_s for reserve in problem.reserves), default=0.0)
-    call = max(int(np.ceil(endurance_s / grid.step_s - 1e-9)), 1)
-    wanted_up = _over_calls(sum((r.up_kw for r in problem.reserves), np.zeros(steps)), call)
-    wanted_down = _over_calls(sum((r.down_kw for r in problem.reserves), np.zeros(steps)), call)
+
+    rows: ReserveRows
+    fleet: Fleet
+    windows: Windows
+    low_kwh: FloatArray
+
+
+def hold_reserves(problem: DispatchProblem, fleet: Fleet) -> Held:
+    """Who keeps the reserves deliverable, and what that takes.
+
+    Args:
+        problem: Grid and reserves.
+        fleet: The fleet as it is planned.
+    """
+    grid = problem.grid
+    windows, low_kwh = windows_of(fleet, grid), -fleet.energy_available_kwh
+    none = np.full(grid.step_count, np.inf)
+    call = call_steps(problem)
+    wanted_up = _over_calls(sum((r.up_kw for r in problem.reserves), np.zeros(grid.step_count)), call)
+    wanted_down = _over_calls(sum((r.down_kw for r in problem.reserves), np.zeros(grid.step_count)), call)
     if not wanted_up.any() and not wanted_down.any():
-        return none, fleet, windows, low_kwh
-    able = np.isin(fleet.kind, [AssetKind.EV, AssetKind.BATTERY, AssetKind.FLEXIBLE_LOAD]) & (fleet.max_charge_kw > 0.0)
+        return Held(ReserveRows(None, None, -none, none, 0.0), fleet, windows, low_kwh)
+    able = np.isin(fleet.kind, [AssetKind.EV, AssetKind.BATTERY, AssetKind.FLEXIBLE_LOAD])
+    asked_up, asked_down = (able & _touches(windows, wanted > 0.0) for wanted in (wanted_up, wanted_down))
     up = down = None
+    least, most = -none, none
     headroom_kwh = fleet.energy_headroom_kwh.copy()
-    if wanted_down.any():
-        asked = able & _touches(windows, wanted_down > 0.0)
-        room = call * grid.step_h * fleet.charge_efficiency * fleet.max_charge_kw
-        down = asked & (headroom_kwh - room >= fleet.energy_needed_kwh - _TOLERANCE)
-        headroom_kwh[down] = np.maximum(headroom_kwh - room, fleet.energy_needed_kwh)[down]
     if wanted_up.any():
-        asked = able & _touches(windows, wanted_up > 0.0)
-        up, windows, low_kwh = _ready_early(problem, windows, asked, call, low_kwh)
-    held = replace(fleet, energy_headroom_kwh=headroom_kwh)
-    least, most = np.full(steps, -np.inf), np.full(steps, np.inf)
+        up, windows, low_kwh = _ready_early(fleet, grid, windows, asked_up, call)
+    if wanted_down.any():
+        room = call * grid.step_h * fleet.charge_efficiency * fleet.max_charge_kw
+        down = asked_down & (headroom_kwh - room >= fleet.energy_needed_kwh - _TOLERANCE)
+        headroom_kwh[down] = np.maximum(headroom_kwh - room, fleet.energy_needed_kwh)[down]
+        most = _present_kw(windows, down, fleet.max_charge_kw, grid.step_count) - wanted_down
+        most = np.where(wanted_down > 0.0, most, np.inf)
     if up is not None:
-        at = wanted_up > 0.0
-        least[at] = wanted_up[at] - _present_kw(windows, up, fleet.max_discharge_kw, steps)[at]
-    if down is not None:
-        at = wanted_down > 0.0
-        most[at] = _present_kw(windows, down, fleet.max_charge_kw, steps)[at] - wanted_down[at]
-    rows = ReserveRows(up, down, least, most, RESERVE_FACTOR * dearest_price(problem), call)
-    return rows, held, windows, low_kwh
+        least = wanted_up - _present_kw(windows, up, fleet.max_discharge_kw, grid.step_count)
+        least = np.where(wanted_up > 0.0, least, -np.inf)
+    rows = ReserveRows(up, down, least, most, RESERVE_FACTOR * dearest_price(problem))
+    return Held(rows, replace(fleet, energy_headroom_kwh=headroom_kwh), windows, low_kwh)
 
 
-def missing_by_reserve(
-    sold_kw: FloatArray, missing_kw: FloatArray, call_steps: int
-) -> FloatArray:
-    """Which reserves the missing power breaks: in each step that a call may begin in, the later ones first.
+def call_steps(problem: DispatchProblem) -> int:
+    """Steps that a call lasts: the longest endurance."""
+    endurance_s = max((reserve.endurance_s for reserve in problem.reserves), default=0.0)
+    return max(int(np.ceil(endurance_s / problem.grid.step_s - _TOLERANCE)), 1)
+
+
+def missing_by_reserve(sold_kw: FloatArray, missing_kw: FloatArray, call: int) -> FloatArray:
+    """Which reserves the missing power breaks: in each step, of the largest call that may run then, the later ones first.
 
     Args:
         sold_kw: What each reserve sold, (reserves, T).
-        missing_kw: What a call lacks in each step, (T,).
-        call_steps: Steps that a call lasts.
+        missing_kw: What is missing in each step, (T,).
+        call: Steps that a call lasts.
 
     Returns:
         Missing power of each reserve and step, (reserves, T).
     """
-    steps = len(missing_kw)
-    worst = np.array([missing_kw[k : k + call_steps].max(initial=0.0) for k in range(steps)])
-    missing = np.zeros_like(sold_kw)
-    for r in range(len(sold_kw) - 1, -1, -1):
-        missing[r] = np.minimum(sold_kw[r], worst)
-        worst = worst - missing[r]
+    missing, total = np.zeros_like(sold_kw), sold_kw.sum(axis=0)
+    for k in np.flatnonzero(missing_kw > 0.0):
+        first = max(k - call + 1, 0)
+        start = first + int(np.argmax(total[first : k + 1]))
+        left = missing_kw[k]
+        for r in range(len(sold_kw) - 1, -1, -1):
+            missing[r, k] = min(left, sold_kw[r, start])
+            left -= missing[r, k]
     return missing
 
 
@@ -114,44 +132,41 @@ def _touches(windows: Windows, steps: BoolArray) -> BoolArray:
 
 
 def _ready_early(
-    problem: DispatchProblem, windows: Windows, asked: BoolArray, call: int, low_kwh: FloatArray
+    fleet: Fleet, grid: TimeGrid, windows: Windows, asked: BoolArray, call: int
 ) -> tuple[BoolArray, Windows, FloatArray]:
-    """Who takes part upward; windows and lowest states of those who do."""
-    fleet, grid = problem.fleet, problem.grid
+    """Who takes part upward; windows and lowest states of all."""
     eta = fleet.charge_efficiency * fleet.discharge_efficiency
-    with np.errstate(divide="ignore", invalid="ignore"):
-        margin = np.ceil(call * (1.0 + fleet.max_discharge_kw / (eta * fleet.max_charge_kw)) - 1e-9)
-    until = (fleet.available_until_unix_s - grid.start_unix_s) / grid.step_s - np.where(asked, margin, 0.0)
-    early = np.clip(np.floor(until + 1e-9), 0, grid.step_count).astype(np.int64)
-    last: IntArray = np.minimum(windows.last, np.where(asked, early, windows.last)).astype(np.int64)
-    cut = last < windows.last
-    # a window that ends earlier ends with a whole step
-    length = last - windows.first
-    last_ratio = np.where(cut, 1.0, windows.last_ratio)
-    hours = (length - (1.0 - windows.first_ratio) - np.where(length > 1, 1.0 - last_ratio, 0.0)) * grid.step_h
-    reach_kwh = fleet.charge_efficiency * fleet.max_charge_kw * np.maximum(hours, 0.0)
-    full_kwh = call * grid.step_h * fleet.max_discharge_kw / fleet.discharge_efficiency
-    fits = (length > 0) & (fleet.energy_needed_kwh <= reach_kwh + _TOLERANCE)
-    up: BoolArray = asked & fits & (fleet.energy_available_kwh >= full_kwh - _TOLERANCE)
-    held = Windows(
-        windows.first,
-        np.where(up, last, windows.last).astype(np.int32),
-        windows.first_ratio,
-        np.where(up, last_ratio, windows.last_ratio),
-    )
-    low = np.where(up, np.minimum(low_kwh + full_kwh, 0.0), low_kwh)
-    return up, held, low
+    charges = fleet.max_charge_kw > 0.0
+    ratio = np.divide(fleet.max_discharge_kw, eta * fleet.max_charge_kw, out=np.zeros(len(fleet)), where=charges)
+    margin_s = np.ceil(call * (1.0 + ratio) - _TOLERANCE) * grid.step_s
+    until_s = fleet.available_until_unix_s.astype(np.float64)
+    shorter = windows_of(fleet, grid, until_s - margin_s)
+    reach_kwh = fleet.charge_efficiency * fleet.max_charge_kw * _steps_present(shorter) * grid.step_h
+    taken_kwh = call * grid.step_h * fleet.max_discharge_kw / fleet.discharge_efficiency
+    up = asked & (charges | (fleet.max_discharge_kw == 0.0))
+    up &= fleet.energy_needed_kwh <= reach_kwh + _TOLERANCE
+    up &= taken_kwh <= fleet.energy_available_kwh + _TOLERANCE
+    held = windows_of(fleet, grid, np.where(up, until_s - margin_s, until_s))
+    low_kwh = np.minimum(np.where(up, taken_kwh, 0.0) - fleet.energy_available_kwh, 0.0)
+    return up, held, low_kwh
+
+
+def _steps_present(windows: Windows) -> FloatArray:
+    """Steps that each asset is available, (n,)."""
+    length = (windows.last - windows.first).astype(np.float64)
+    some = length > 0.0
+    steps: FloatArray = np.where(some, length - (1.0 - windows.first_ratio) - (1.0 - windows.last_ratio), 0.0)
+    return steps
 
 
 def _present_kw(windows: Windows, takes_part: BoolArray, power_kw: FloatArray, steps: int) -> FloatArray:
     """Power of the assets that take part and are available in each step, (T,)."""
-    rows = np.flatnonzero(takes_part)
+    rows = np.flatnonzero(takes_part & (windows.last > windows.first))
     first, last, p = windows.first[rows], windows.last[rows], power_kw[rows]
     change = np.zeros(steps + 1)
     np.add.at(change, first, p)
     np.add.at(change, last, -p)
     present: FloatArray = np.cumsum(change)[:steps]
     np.subtract.at(present, first, p * (1.0 - windows.first_ratio[rows]))
-    several = last - first > 1
-    np.subtract.at(present, last[several] - 1, (p * (1.0 - windows.last_ratio[rows]))[several])
+    np.subtract.at(present, last - 1, p * (1.0 - windows.last_ratio[rows]))
     return present

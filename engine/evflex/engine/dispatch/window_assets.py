@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,6 @@ class WindowTable(NamedTuple):
         value: Worth of energy above the need, per kW and step.
         short_price: Price of a shortfall, per kW and step; >= value.
         kwh: Battery-side energy of a kW and step, in kWh.
-        least: Smallest power when charging, in kW.
     """
 
     first: NDArray[np.int32]
@@ -44,7 +44,54 @@ class WindowTable(NamedTuple):
     value: FloatArray
     short_price: FloatArray
     kwh: FloatArray
-    least: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Assets of one window that stand beside each other.
+
+    Attributes:
+        begin: First asset of each run, and the end of the last, (runs + 1,).
+        block: Block of each run, (runs,).
+        of_block: First run of each block, and the end of the last, (B + 1,).
+    """
+
+    begin: IntArray
+    block: IntArray
+    of_block: IntArray
+
+    @classmethod
+    def none(cls) -> Runs:
+        """No runs."""
+        return cls(np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int64), np.zeros(1, dtype=np.int64))
+
+
+def cut(table: WindowTable, signature: IntArray, blocks: int) -> tuple[IntArray, IntArray, Runs]:
+    """Cut a sorted table into blocks of whole runs.
+
+    Args:
+        table: Assets in the order of :func:`sorted_windows`.
+        signature: Signature of each, (m,).
+        blocks: Blocks wanted.
+
+    Returns:
+        First asset of each block and the end of the last; signature of each block; runs.
+    """
+    count = len(signature)
+    new = np.ones(count + 1, dtype=bool)
+    new[1:-1] = (
+        (table.first[1:] != table.first[:-1]) | (table.last[1:] != table.last[:-1]) | (signature[1:] != signature[:-1])
+    )
+    run_begin = np.flatnonzero(new).astype(np.int64)
+    begin = run_begin[:-1]
+    of_run = signature[begin]
+    wanted = max(count // max(blocks, 1), 1)
+    # a block ends with its signature, and where the next so many assets begin
+    within = (begin - begin[np.searchsorted(of_run, of_run)]) // wanted
+    fresh = np.ones(len(begin), dtype=bool)
+    fresh[1:] = (within[1:] != within[:-1]) | (of_run[1:] != of_run[:-1])
+    runs = Runs(run_begin, np.cumsum(fresh) - 1, np.append(np.flatnonzero(fresh), len(begin)))
+    return np.append(begin[fresh], count), of_run[fresh], runs
 
 
 def sorted_windows(

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from evflex.engine.dispatch.assets import Windows
 from evflex.engine.dispatch.columns import ENERGY_VALUE, FIGURES, IMPORT_COST, SHORTFALL_COST, SHORTFALL_KWH, Columns
 from evflex.engine.dispatch.model import Fleet
-from evflex.engine.dispatch.window_assets import WindowTable, sorted_windows
+from evflex.engine.dispatch.window_assets import Runs, WindowTable, cut, sorted_windows
 from evflex.engine.dispatch.prices import Prices
 from evflex.engine.dispatch.window_oracle import SHORT_COST, SHORTFALL, TERMS, VALUE, add_powers, respond
 from evflex.engine.dispatch.workers import Workers
 from evflex.engine.supply_tree import FloatArray, IntArray
+from evflex.engine.timegrid import TimeGrid
 
 
 class WindowPart:
@@ -25,54 +26,40 @@ class WindowPart:
         block_signature: Signature of each block, (B,).
     """
 
+    nets = False
+    kind = "window"
+
     def __init__(
-        self, fleet: Fleet, windows: Windows, rows: IntArray, signature: NDArray[np.int32], short_price: FloatArray,
-        step_h: float, step_count: int, blocks: int,
-    ) -> None:  # fmt: skip
-        """Sort the assets and cut them into about so many blocks, each of one signature.
+        self, rows: IntArray, table: WindowTable, block_begin: IntArray, block_signature: IntArray, runs: Runs
+    ) -> None:
+        """Take assets sorted into blocks and runs; :meth:`of` does that."""
+        self.rows, self.table = rows, table
+        self.block_begin, self.block_signature, self._runs = block_begin, block_signature, runs
+
+    @classmethod
+    def of(
+        cls, fleet: Fleet, windows: Windows, rows: IntArray, signature: NDArray[np.int32], grid: TimeGrid, blocks: int
+    ) -> WindowPart:
+        """Sort assets and cut them into about so many blocks, each of one signature.
 
         Args:
-            fleet: The fleet.
+            fleet: The fleet, with all shortfall prices.
             windows: Its windows.
             rows: Assets of this part.
             signature: Signature of each asset of the fleet.
-            short_price: Price of a shortfall of each asset of the fleet, per battery-side kWh.
-            step_h: Length of a step in hours.
-            step_count: Steps of the grid.
-            blocks: Blocks wanted; signatures with few assets have one each.
+            grid: The plan's grid.
+            blocks: Blocks wanted; a signature with few assets has one all the same.
         """
-        self.rows = sorted_windows(fleet, windows, rows, signature, step_count)
-        at = self.rows
-        kwh = fleet.charge_efficiency[at] * step_h
+        at = sorted_windows(fleet, windows, rows, signature, grid.step_count)
+        kwh = fleet.charge_efficiency[at] * grid.step_h
         need = fleet.energy_needed_kwh[at] / kwh
-        self.table = WindowTable(
+        table = WindowTable(
             first=windows.first[at], last=windows.last[at], first_ratio=windows.first_ratio[at],
             last_ratio=windows.last_ratio[at], power=fleet.max_charge_kw[at], need=need,
             room=np.maximum(fleet.energy_headroom_kwh[at] / kwh, need), value=fleet.energy_value_per_kwh[at] * kwh,
-            short_price=short_price[at] * kwh, kwh=kwh, least=fleet.min_charge_kw[at],
+            short_price=fleet.shortfall_price_per_kwh[at] * kwh, kwh=kwh,
         )  # fmt: skip
-        self._cut(signature[at].astype(np.int64), blocks)
-
-    def _cut(self, signature: IntArray, blocks: int) -> None:
-        """Runs of one window, and blocks of whole runs."""
-        table, count = self.table, len(self.rows)
-        new = np.ones(count + 1, dtype=bool)
-        new[1:-1] = (
-            (table.first[1:] != table.first[:-1]) | (table.last[1:] != table.last[:-1]) | (signature[1:] != signature[:-1])
-        )
-        self._run_begin = np.flatnonzero(new).astype(np.int64)
-        begin = self._run_begin[:-1]
-        of_run = signature[begin]
-        wanted = max(count // max(blocks, 1), 1)
-        # a block ends with its signature, and where the next so many assets begin
-        within = begin - begin[np.searchsorted(of_run, of_run)]
-        label = within // wanted
-        fresh = np.ones(len(begin), dtype=bool)
-        fresh[1:] = (label[1:] != label[:-1]) | (of_run[1:] != of_run[:-1])
-        self._run_block = np.cumsum(fresh) - 1
-        self.block_signature = of_run[fresh]
-        self.block_begin = np.append(begin[fresh], count)
-        self._first_run = np.append(np.flatnonzero(fresh), len(begin))
+        return cls(at, table, *cut(table, signature[at].astype(np.int64), blocks))
 
     def respond(self, added: FloatArray, prices: Prices, workers: Workers) -> Columns:
         """See :class:`Part`."""
@@ -81,8 +68,8 @@ class WindowPart:
         power, terms = np.zeros((blocks, steps)), np.zeros((blocks, TERMS))
 
         def answer(begin: int, end: int) -> None:
-            runs = np.array([self._first_run[begin], self._first_run[end]])
-            respond(self.table, self._run_begin, self._run_block, runs, price, self.block_signature, power, terms)
+            some = np.array([self._runs.of_block[begin], self._runs.of_block[end]])
+            respond(self.table, self._runs.begin, self._runs.block, some, price, self.block_signature, power, terms)
 
         workers.share(answer, self.block_begin)
         figures = np.zeros((blocks, FIGURES))
@@ -98,3 +85,28 @@ class WindowPart:
         power = np.zeros((len(chosen), added.shape[1]))
         add_powers(self.table, chosen, prices.drawing(added), weight, power)
         return power
+
+    def outcome(self, chosen: IntArray, power_kw: FloatArray, prices: Prices) -> tuple[FloatArray, FloatArray]:
+        """See :class:`Part`."""
+        table, figures = self.table, np.zeros(FIGURES)
+        above = power_kw.sum(axis=1) - table.need[chosen]
+        missing = np.maximum(-above, 0.0)
+        figures[IMPORT_COST] = power_kw.sum(axis=0) @ prices.draw
+        figures[SHORTFALL_COST] = missing @ table.short_price[chosen]
+        figures[ENERGY_VALUE] = np.maximum(above, 0.0) @ table.value[chosen]
+        short_kwh = missing * table.kwh[chosen]
+        figures[SHORTFALL_KWH] = short_kwh.sum()
+        return figures, short_kwh
+
+    def to_arrays(self) -> dict[str, NDArray[np.generic]]:
+        """See :class:`Part`."""
+        kept = {"rows": self.rows, "block_begin": self.block_begin, "block_signature": self.block_signature}
+        return {**kept, **self.table._asdict()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[np.generic]]) -> WindowPart:
+        """The way back from ``to_arrays``, for powers of single assets."""
+        table = WindowTable(**{name: arrays[name] for name in WindowTable._fields})  # type: ignore[arg-type]
+        at = (arrays[name].astype(np.int64) for name in ("rows", "block_begin", "block_signature"))
+        rows, begin, signature = at
+        return cls(rows, table, begin, signature, Runs.none())

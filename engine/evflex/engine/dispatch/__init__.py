@@ -1,0 +1,32 @@
+"""Plans of portfolios: a fleet under shared limits, least cost, proven gap."""
+
+from evflex.engine.dispatch.model import (
+    AssetKind,
+    DispatchProblem,
+    Fleet,
+    LimitScope,
+    PlanOptions,
+    PortfolioLimit,
+    Profiles,
+    Reserve,
+)
+from evflex.engine.dispatch.optimize import plan_portfolio
+from evflex.engine.dispatch.plan import FleetPlan, PlanFigures, PlanProgress, Setpoints
+from evflex.engine.dispatch.setpoints import setpoints_from_arrays
+
+__all__ = [
+    "AssetKind",
+    "DispatchProblem",
+    "Fleet",
+    "FleetPlan",
+    "LimitScope",
+    "PlanFigures",
+    "PlanOptions",
+    "PlanProgress",
+    "PortfolioLimit",
+    "Profiles",
+    "Reserve",
+    "Setpoints",
+    "plan_portfolio",
+    "setpoints_from_arrays",
+]
