@@ -34,9 +34,11 @@ def build_oracle(problem: DispatchProblem, workers: Workers) -> FleetOracle:
     pv = fleet.kind == AssetKind.PV
     step_h = problem.grid.step_h
     parts: list[Part] = []
-    rows = np.flatnonzero(charges & present)
-    if len(rows):
-        parts.append(WindowPart.of(fleet, windows, rows, coupling.signature, problem.grid, _WINDOW_BLOCKS))
+    for some in (fleet.min_charge_kw == 0.0, fleet.min_charge_kw > 0.0):
+        # vehicles with a minimum are a part of their own, which in_patterns can replace
+        rows = np.flatnonzero(charges & present & some)
+        if len(rows):
+            parts.append(WindowPart.of(fleet, windows, rows, coupling.signature, problem.grid, _WINDOW_BLOCKS))
     rows = np.flatnonzero(~charges & ~pv & present)
     if len(rows):
         parts.append(_storage_part(problem, held, coupling, rows))

@@ -52,7 +52,7 @@ def respond(
             order = argsort(price[seen])
         begin, end = run_begin[run], run_begin[run + 1]
         first, last = table.first[begin], table.last[begin]
-        count, first_rank, last_rank = _rank(order, price[seen], first, last, step_of, sorted_price)
+        count, first_rank, last_rank = rank(order, price[seen], first, last, step_of, sorted_price)
         drawn[: count + 2] = 0.0
         short_cost, value, shortfall = 0.0, 0.0, 0.0
         known_value, welcome = np.nan, 0
@@ -61,8 +61,8 @@ def respond(
             if table.value[i] != known_value:
                 # assets of a window are sorted by value: few values, few searches
                 known_value = table.value[i]
-                welcome = _cheaper(sorted_price, count, known_value)
-            wanted = count if table.short_price[i] > dearest else _cheaper(sorted_price, count, table.short_price[i])
+                welcome = cheaper(sorted_price, count, known_value)
+            wanted = count if table.short_price[i] > dearest else cheaper(sorted_price, count, table.short_price[i])
             if table.first_ratio[i] == 1.0 and table.last_ratio[i] == 1.0:
                 p = table.power[i]
                 energy = max(min(table.need[i], wanted * p), min(table.room[i], welcome * p))
@@ -73,8 +73,8 @@ def respond(
                     drawn[full + 1] -= energy - full * p
             else:
                 energy = max(
-                    min(table.need[i], _held(table, i, wanted, first_rank, last_rank)),
-                    min(table.room[i], _held(table, i, welcome, first_rank, last_rank)),
+                    min(table.need[i], held(table, i, wanted, first_rank, last_rank)),
+                    min(table.room[i], held(table, i, welcome, first_rank, last_rank)),
                 )
                 _fill(table, i, energy, count, first_rank, last_rank, drawn)
             missing, more = table.need[i] - energy, energy - table.need[i]
@@ -84,9 +84,9 @@ def respond(
             elif more > 0.0:
                 value += table.value[i] * more
         level = 0.0
-        for rank in range(count):
-            level += drawn[rank]
-            power[block, step_of[rank]] += level
+        for r in range(count):
+            level += drawn[r]
+            power[block, step_of[r]] += level
         terms[block, SHORT_COST] += short_cost
         terms[block, VALUE] += value
         terms[block, SHORTFALL] += shortfall
@@ -113,28 +113,28 @@ def add_powers(table: WindowTable, chosen: IntArray, price: FloatArray, weight: 
             i = chosen[k]
             if table.first[i] != first or table.last[i] != last:
                 first, last = table.first[i], table.last[i]
-                count, first_rank, last_rank = _rank(order, price[j], first, last, step_of, sorted_price)
-            wanted = _cheaper(sorted_price, count, table.short_price[i])
-            welcome = _cheaper(sorted_price, count, table.value[i])
+                count, first_rank, last_rank = rank(order, price[j], first, last, step_of, sorted_price)
+            wanted = cheaper(sorted_price, count, table.short_price[i])
+            welcome = cheaper(sorted_price, count, table.value[i])
             left = max(
-                min(table.need[i], _held(table, i, wanted, first_rank, last_rank)),
-                min(table.room[i], _held(table, i, welcome, first_rank, last_rank)),
+                min(table.need[i], held(table, i, wanted, first_rank, last_rank)),
+                min(table.room[i], held(table, i, welcome, first_rank, last_rank)),
             )
             # the filled ranks are few: walk them
-            for rank in range(count):
+            for r in range(count):
                 most = table.power[i]
-                if rank == first_rank:
+                if r == first_rank:
                     most *= table.first_ratio[i]
-                elif rank == last_rank:
+                elif r == last_rank:
                     most *= table.last_ratio[i]
-                power[k, step_of[rank]] += share * min(left, most)
+                power[k, step_of[r]] += share * min(left, most)
                 left -= most
                 if left <= 0.0:
                     break
 
 
 @inner_kernel
-def _rank(
+def rank(
     order: IntArray, price: FloatArray, first: int, last: int, step_of: IntArray, sorted_price: FloatArray
 ) -> tuple[int, int, int]:
     """Steps of a window in ascending price; their number, and the ranks of the window's first and last step."""
@@ -152,7 +152,7 @@ def _rank(
 
 
 @inner_kernel
-def _cheaper(sorted_price: FloatArray, count: int, price: float) -> int:
+def cheaper(sorted_price: FloatArray, count: int, price: float) -> int:
     """How many of the sorted prices lie below a price."""
     low, high = 0, count
     while low < high:
@@ -165,7 +165,7 @@ def _cheaper(sorted_price: FloatArray, count: int, price: float) -> int:
 
 
 @inner_kernel
-def _held(table: WindowTable, i: int, ranks: int, first_rank: int, last_rank: int) -> float:
+def held(table: WindowTable, i: int, ranks: int, first_rank: int, last_rank: int) -> float:
     """What the cheapest steps hold: C(k)."""
     held = float(ranks)
     if first_rank < ranks:

@@ -88,15 +88,7 @@ class WindowPart:
 
     def outcome(self, chosen: IntArray, power_kw: FloatArray, prices: Prices) -> tuple[FloatArray, FloatArray]:
         """See :class:`Part`."""
-        table, figures = self.table, np.zeros(FIGURES)
-        above = power_kw.sum(axis=1) - table.need[chosen]
-        missing = np.maximum(-above, 0.0)
-        figures[IMPORT_COST] = power_kw.sum(axis=0) @ prices.draw
-        figures[SHORTFALL_COST] = missing @ table.short_price[chosen]
-        figures[ENERGY_VALUE] = np.maximum(above, 0.0) @ table.value[chosen]
-        short_kwh = missing * table.kwh[chosen]
-        figures[SHORTFALL_KWH] = short_kwh.sum()
-        return figures, short_kwh
+        return window_outcome(self.table, chosen, power_kw, prices)
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """See :class:`Part`."""
@@ -110,3 +102,18 @@ class WindowPart:
         at = (arrays[name].astype(np.int64) for name in ("rows", "block_begin", "block_signature"))
         rows, begin, signature = at
         return cls(rows, table, begin, signature, Runs.none())
+
+
+def window_outcome(
+    table: WindowTable, chosen: IntArray, power_kw: FloatArray, prices: Prices
+) -> tuple[FloatArray, FloatArray]:
+    """What powers of assets that only charge cost and leave undone; see ``Part.outcome``."""
+    figures = np.zeros(FIGURES)
+    above = power_kw.sum(axis=1) - table.need[chosen]
+    missing = np.maximum(-above, 0.0)
+    figures[IMPORT_COST] = power_kw.sum(axis=0) @ prices.draw
+    figures[SHORTFALL_COST] = missing @ table.short_price[chosen]
+    figures[ENERGY_VALUE] = np.maximum(above, 0.0) @ table.value[chosen]
+    short_kwh = missing * table.kwh[chosen]
+    figures[SHORTFALL_KWH] = short_kwh.sum()
+    return figures, short_kwh

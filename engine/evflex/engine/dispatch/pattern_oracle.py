@@ -1,0 +1,247 @@
+"""Vehicles that charge at 0 or at least at a minimum: steps to charge in are chosen first, powers in them are free.
+
+With the steps of a vehicle chosen, its power lies in [f·min, f·max] in these and is 0 in others: a convex set again, for
+which the decomposition finds the best powers. The exact answer to prices fills the chosen steps from their minimum in
+ascending price. Steps are chosen as the cheapest of the window at one of the price vectors that the plan without minimums
+mixes: as many as its filling takes, or one less, whichever is cheaper once the minimum holds.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evflex.engine.dispatch.bits import lowest_bit
+from evflex.engine.dispatch.window_assets import WindowTable
+from evflex.engine.dispatch.window_oracle import cheaper, held, rank
+from evflex.engine.kernels import argsort, inner_kernel, kernel
+from evflex.engine.supply_tree import FloatArray, IntArray
+
+# What a filling may exceed the room by, in kW·steps.
+_TOLERANCE = 1e-12
+_ONE = np.uint64(1)
+
+
+class Patterns(NamedTuple):
+    """Chosen steps of each asset.
+
+    Attributes:
+        begin: First entry of each asset, and the end of the last, (m + 1,).
+        step: Steps, (entries,).
+    """
+
+    begin: IntArray
+    step: IntArray
+
+
+@kernel
+def choose_patterns(
+    table: WindowTable, least: FloatArray, assets: IntArray, price: FloatArray, chosen: NDArray[np.bool_]
+) -> None:
+    """Choose the steps of some assets at one price vector.
+
+    Args:
+        table: All assets.
+        least: Smallest power of each when charging, in kW, (m,).
+        assets: Assets to choose for, (k,).
+        price: Prices, (T,).
+        chosen: Where each charges is set here, (k, T).
+    """
+    steps = price.shape[0]
+    sorted_price, step_of, order = np.empty(steps), np.empty(steps, dtype=np.int64), argsort(price)
+    first, last, ranks, first_rank, last_rank = -1, -1, 0, 0, 0
+    for k in range(assets.shape[0]):
+        i = assets[k]
+        if table.first[i] != first or table.last[i] != last:
+            first, last = table.first[i], table.last[i]
+            ranks, first_rank, last_rank = rank(order, price, first, last, step_of, sorted_price)
+        wanted = cheaper(sorted_price, ranks, table.short_price[i])
+        welcome = cheaper(sorted_price, ranks, table.value[i])
+        energy = max(
+            min(table.need[i], held(table, i, wanted, first_rank, last_rank)),
+            min(table.room[i], held(table, i, welcome, first_rank, last_rank)),
+        )
+        filled = 0
+        while filled < ranks and held(table, i, filled, first_rank, last_rank) < energy - _TOLERANCE:
+            filled += 1
+        best, best_cost = 0, table.short_price[i] * table.need[i]
+        for tried in (filled - 1, filled):
+            if tried > 0:
+                cost = _filled_cost(table, least[i], i, tried, first_rank, last_rank, sorted_price)
+                if cost < best_cost:
+                    best, best_cost = tried, cost
+        for r in range(best):
+            chosen[k, step_of[r]] = True
+
+
+@inner_kernel
+def _share(table: WindowTable, i: int, r: int, first_rank: int, last_rank: int) -> float:
+    """Share of the step of rank r in which asset i is available."""
+    share = 1.0
+    if r == first_rank:
+        share = table.first_ratio[i]
+    elif r == last_rank:
+        share = table.last_ratio[i]
+    return share
+
+
+@inner_kernel
+def _filled_cost(
+    table: WindowTable, least: float, i: int, tried: int, first_rank: int, last_rank: int, sorted_price: FloatArray
+) -> float:
+    """Cost of charging in the cheapest ``tried`` steps, infinite where their minimum is more than there is room for."""
+    energy, cost = 0.0, 0.0
+    for r in range(tried):
+        low = least * _share(table, i, r, first_rank, last_rank)
+        energy += low
+        cost += low * sorted_price[r]
+    if energy > table.room[i] + _TOLERANCE:
+        return np.inf
+    for r in range(tried):
+        most = (table.power[i] - least) * _share(table, i, r, first_rank, last_rank)
+        more = max(_wanted(table, i, energy, sorted_price[r], most), 0.0)
+        energy += more
+        cost += more * sorted_price[r]
+    short = max(table.need[i] - energy, 0.0)
+    extra = max(energy - table.need[i], 0.0)
+    return cost + short * table.short_price[i] - extra * table.value[i]
+
+
+@inner_kernel
+def _wanted(table: WindowTable, i: int, energy: float, price: float, most: float) -> float:
+    """What asset i, which has some energy, takes of a step at a price."""
+    goal = energy
+    if price < table.value[i]:
+        goal = table.room[i]
+    elif price < table.short_price[i]:
+        goal = table.need[i]
+    return min(most, goal - energy)
+
+
+@kernel
+def respond_in_patterns(
+    table: WindowTable, least: FloatArray, patterns: Patterns, assets: IntArray, block: IntArray, price: FloatArray,
+    power: FloatArray, terms: FloatArray,
+) -> None:  # fmt: skip
+    """Add up what assets draw in their chosen steps.
+
+    Args:
+        table: Assets.
+        least: Smallest power of each when charging, in kW, (m,).
+        patterns: Chosen steps.
+        assets: The first asset, and the end of the last, to be answered, (2,).
+        block: Block of each asset, (m,).
+        price: Prices of each block's signature, (B, T).
+        power: Power of each block is added here, (B, T).
+        terms: Cost of shortfall, value and shortfall in kWh of each block are added here, (B, 3).
+    """
+    ranks, ranked = _new_ranks(price.shape[1]), -1
+    for i in range(assets[0], assets[1]):
+        b = block[i]
+        if b != ranked:
+            ranked = b
+            _rank_steps(price[b], ranks)
+        energy = _fill_pattern(table, least, patterns, i, price[b], ranks)
+        for k in range(patterns.begin[i], patterns.begin[i + 1]):
+            power[b, patterns.step[k]] += ranks.filling[k - patterns.begin[i]]
+        missing, extra = table.need[i] - energy, energy - table.need[i]
+        if missing > 0.0:
+            terms[b, 0] += table.short_price[i] * missing
+            terms[b, 2] += table.kwh[i] * missing
+        elif extra > 0.0:
+            terms[b, 1] += table.value[i] * extra
+
+
+@kernel
+def add_pattern_powers(
+    table: WindowTable, least: FloatArray, patterns: Patterns, chosen: IntArray, price: FloatArray, weight: FloatArray,
+    power: FloatArray,
+) -> None:  # fmt: skip
+    """Add the weighted powers of single assets at several prices.
+
+    Args:
+        table: Assets.
+        least: Smallest power of each when charging, in kW, (m,).
+        patterns: Chosen steps.
+        chosen: Assets, (k,).
+        price: Price vectors, (J, T).
+        weight: Weight of each, (J,).
+        power: Powers are added here, (k, T).
+    """
+    ranks = _new_ranks(price.shape[1])
+    for j in range(price.shape[0]):
+        _rank_steps(price[j], ranks)
+        for n in range(chosen.shape[0]):
+            i = chosen[n]
+            _fill_pattern(table, least, patterns, i, price[j], ranks)
+            for k in range(patterns.begin[i], patterns.begin[i + 1]):
+                power[n, patterns.step[k]] += weight[j] * ranks.filling[k - patterns.begin[i]]
+
+
+class _Ranks(NamedTuple):
+    """Scratch: places of steps in ascending price, and the chosen ones of one asset as a set of bits of these places."""
+
+    place: IntArray
+    words: NDArray[np.uint64]
+    entry: IntArray
+    filling: FloatArray
+
+
+@inner_kernel
+def _new_ranks(steps: int) -> _Ranks:
+    return _Ranks(
+        np.empty(steps, dtype=np.int64), np.zeros((steps >> 6) + 1, dtype=np.uint64), np.empty(steps, dtype=np.int64),
+        np.empty(steps),
+    )  # fmt: skip
+
+
+@inner_kernel
+def _rank_steps(price: FloatArray, ranks: _Ranks) -> None:
+    order = argsort(price)
+    for r in range(order.shape[0]):
+        ranks.place[order[r]] = r
+
+
+@inner_kernel
+def _fill_pattern(
+    table: WindowTable, least: FloatArray, patterns: Patterns, i: int, price: FloatArray, ranks: _Ranks
+) -> float:
+    """Cheapest powers of asset i in its chosen steps, in their order; returns the energy."""
+    begin, end = patterns.begin[i], patterns.begin[i + 1]
+    energy = 0.0
+    for k in range(begin, end):
+        step = patterns.step[k]
+        low = least[i] * _step_share(table, i, step)
+        ranks.filling[k - begin] = low
+        energy += low
+        r = ranks.place[step]
+        ranks.words[r >> 6] |= _ONE << np.uint64(r & 63)
+        ranks.entry[r] = k
+    wants = True
+    for w in range(ranks.words.shape[0]):
+        word = ranks.words[w]
+        ranks.words[w] = 0
+        while word and wants:
+            k = ranks.entry[(w << 6) + int(lowest_bit(word))]
+            word &= word - _ONE
+            step = patterns.step[k]
+            more = _wanted(table, i, energy, price[step], np.inf)
+            wants = more > 0.0
+            if wants:
+                more = min(more, (table.power[i] - least[i]) * _step_share(table, i, step))
+                ranks.filling[k - begin] += more
+                energy += more
+    return energy
+
+
+@inner_kernel
+def _step_share(table: WindowTable, i: int, step: int) -> float:
+    """Share of a step in which asset i is available."""
+    share = 1.0
+    if step == table.first[i]:
+        share = table.first_ratio[i]
+    elif step == table.last[i] - 1:
+        share = table.last_ratio[i]
+    return share
