@@ -18,7 +18,7 @@ INFINITY = highspy.kHighsInf
 _INTERRUPTIBLE_COLUMNS = 20_000
 _FINEST = 1e-9
 # Values of HiGHS' option simplex_strategy.
-_ANY_SIMPLEX, _PRIMAL = 0, 4
+_DUAL, _PRIMAL = 1, 4
 # A point costs what HiGHS says, up to rounding: absolute, and relative to its cost.
 _COST_TOLERANCE = 1e-6
 
@@ -151,7 +151,7 @@ class Solver:
             # after new columns the last point is still feasible: primal simplex goes on from there
             primal = method is LpMethod.PRIMAL_SIMPLEX
             highs.setOptionValue("solver", LpMethod.SIMPLEX.value if primal else method.value)
-            highs.setOptionValue("simplex_strategy", _PRIMAL if primal else _ANY_SIMPLEX)
+            highs.setOptionValue("simplex_strategy", _PRIMAL if primal else _DUAL)
         solution = self._run()
         if self._is_mip and solution.has_point and self._misjudged(solution):
             # Presolve of HiGHS (1.16) can map a given start to a cheaper point of the reduced program, which the start

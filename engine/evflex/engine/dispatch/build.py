@@ -7,7 +7,7 @@ import numpy as np
 from evflex.engine.dispatch.assets import only_charges, wished
 from evflex.engine.dispatch.coupling import Coupling, couple
 from evflex.engine.dispatch.curtail_part import CurtailPart
-from evflex.engine.dispatch.decomposition import FleetOracle
+from evflex.engine.dispatch.fleet_oracle import FleetOracle
 from evflex.engine.dispatch.model import AssetKind, DispatchProblem
 from evflex.engine.dispatch.parts import Part
 from evflex.engine.dispatch.prices import Prices

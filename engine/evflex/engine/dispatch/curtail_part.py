@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from evflex.engine.dispatch.columns import DISCHARGE_COST, EXPORT_REVENUE, FIGURES, Columns
 from evflex.engine.dispatch.prices import Prices
 from evflex.engine.dispatch.workers import Workers
-from evflex.engine.supply_tree import FloatArray, IntArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 
 class CurtailPart:
@@ -42,10 +42,10 @@ class CurtailPart:
         self._block_wear = self._wear[begin]
         self._sum_kw = np.add.reduceat(self._possible_kw, begin, axis=0)
 
-    def respond(self, added: FloatArray, prices: Prices, workers: Workers) -> Columns:
+    def respond(self, added: FloatArray, asked: BoolArray, prices: Prices, workers: Workers) -> Columns:
         """See :class:`Part`."""
         earned = prices.injecting(added)[self.block_signature] - self._block_wear[:, None]
-        produced = np.where(earned > 0.0, self._sum_kw, 0.0)
+        produced = np.where((earned > 0.0) & asked[:, None], self._sum_kw, 0.0)
         figures = np.zeros((len(produced), FIGURES))
         figures[:, EXPORT_REVENUE] = produced @ prices.inject
         figures[:, DISCHARGE_COST] = produced.sum(axis=1) * self._block_wear

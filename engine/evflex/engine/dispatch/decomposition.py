@@ -1,12 +1,12 @@
 """Dantzig–Wolfe decomposition: ask the assets at prices, mix their answers, and prove how good the mixture is.
 
-Every round asks all blocks at the prices of limits μ. The answers become columns of the master, whose mixture is a plan
-and whose duals are new prices; each answer proves the bound
+Every round asks the blocks at prices of limits μ. The answers become columns of a master, whose mixture is a plan and whose
+duals are the next prices; each answer proves the bound
 
-    q(μ) = Σ_i min_{X_i} (price + μ)·x - Σ limits' worth at μ.
+    q(μ) = Σ_i min_{X_i} (price + μ)·x - Σ limits' worth at μ,
 
-The next prices lie between those of the best bound and the master's: duals of a master with few columns are far off
-(Wentges 1997). The gap is the best mixture less the best bound.
+and the gap is the best mixture less the best bound. Rows that no other rows touch, such as those of a feeder, are mixed by
+themselves, all from the same round of answers.
 """
 
 from __future__ import annotations
@@ -18,24 +18,19 @@ import numpy as np
 from scipy import sparse
 
 from evflex.engine.budget import Budget
-from evflex.engine.dispatch.columns import COST_SIGN, FIGURES, SHORTFALL_COST, SHORTFALL_KWH, Columns
-from evflex.engine.dispatch.coupling import Coupling, limits_worth
-from evflex.engine.dispatch.master import Master, Mixture
-from evflex.engine.dispatch.parts import Mixing, Part
-from evflex.engine.dispatch.prices import Prices
-from evflex.engine.dispatch.workers import Workers
+from evflex.engine.dispatch.columns import COST_SIGN, FIGURES, Columns
+from evflex.engine.dispatch.coupling import Coupling
+from evflex.engine.dispatch.fleet_oracle import FleetOracle
+from evflex.engine.dispatch.mixer import Mixer
+from evflex.engine.dispatch.parts import Mixing
 from evflex.engine.supply_tree import FloatArray, IntArray
 from evflex.engine.termination import relative_gap
 
-# How far the next prices lie from the master's towards those of the best bound (measured).
-_SMOOTHING = 0.3
-# A step keeps its promise with this share of it; a box that holds it back is then so much wider.
-_KEPT_SHARE, _EDGE, _WIDER = 0.3, 0.9, 2.0
-# Weights below this are none.
-_LEAST_WEIGHT = 1e-12
 _MOST_ROUNDS = 1_000
-# A promise of this share of the cost is none.
-_SETTLED = 1e-10
+# So many components begin with answers to one price, for which their blocks are put together into so many.
+_MANY, _TOGETHER = 4, 16
+# Rows by themselves are done at this share of the gap that is asked of all.
+_OWN_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,43 +43,6 @@ class Stop:
     def met(self, objective: float, bound: float, scale: float) -> bool:
         """Whether a cost and a bound are close enough."""
         return objective - bound <= self.absolute_gap or relative_gap(objective, bound, scale) <= self.relative_gap
-
-
-class FleetOracle:
-    """All parts of a fleet behind one question: what would you do at these prices?
-
-    Attributes:
-        parts: The parts.
-        coupling: What assets share.
-        prices: Prices without limits.
-        workers: Threads.
-        absent_need_kwh: Energy that assets without a part need, and lack, (some,).
-        fixed: Figures of assets without a part, (6,).
-        signature: Signature of each block of all parts, one part after the other, (B,).
-    """
-
-    def __init__(
-        self, parts: list[Part], coupling: Coupling, prices: Prices, workers: Workers, absent_need_kwh: FloatArray,
-        absent_short_price: FloatArray,
-    ) -> None:  # fmt: skip
-        """Put parts together."""
-        self.parts, self.coupling, self.prices, self.workers = parts, coupling, prices, workers
-        self.absent_need_kwh, self.fixed = absent_need_kwh, np.zeros(FIGURES)
-        self.fixed[SHORTFALL_KWH] = absent_need_kwh.sum()
-        self.fixed[SHORTFALL_COST] = absent_need_kwh @ absent_short_price
-        signatures = [part.block_signature for part in parts]
-        self.signature: IntArray = np.concatenate([np.empty(0, dtype=np.int64), *signatures])
-
-    def ask(self, limit_price: FloatArray) -> Columns:
-        """Columns of all blocks at prices of limits (L, T)."""
-        added = self.coupling.price(limit_price)
-        answers = [part.respond(added, self.prices, self.workers) for part in self.parts]
-        return Columns.joined(answers, len(self.prices.draw))
-
-    def rows_kw(self, power_kw: FloatArray) -> FloatArray:
-        """Sums of the shared rows, (L, T), from the power of each block, (B, T)."""
-        rows: FloatArray = self.coupling.member[self.signature].astype(np.float64).T @ power_kw
-        return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +60,7 @@ class Decomposed:
         bound: Proven lower bound.
         price: Prices of the limits at the end, (L, T).
         met: Whether the asked gap is proven.
+        rounds: Rounds of answers.
     """
 
     asked: FloatArray
@@ -114,6 +73,7 @@ class Decomposed:
     bound: float
     price: FloatArray
     met: bool
+    rounds: int
 
     @property
     def gap(self) -> float:
@@ -129,8 +89,9 @@ def cost_scale(figures: FloatArray, objective: float) -> float:
 
 
 def decompose(
-    oracle: FleetOracle, start: FloatArray, radius: float, stop: Stop, budget: Budget, report: Callable[[int, Decomposed], None]
-) -> Decomposed:
+    oracle: FleetOracle, start: FloatArray, radius: float, stop: Stop, budget: Budget,
+    report: Callable[[int, Decomposed], None],
+) -> Decomposed:  # fmt: skip
     """Solve a fleet under its shared rows.
 
     Args:
@@ -141,149 +102,248 @@ def decompose(
         budget: Time and cancellation; at least one round is done.
         report: Called after each round with its number and what is found.
     """
-    coupling = oracle.coupling
-    components = [
-        _Component(oracle, rows, blocks, radius, budget) for rows, blocks in _independent(coupling, oracle.signature)
-    ]
-    asked: list[FloatArray] = []
-    answers: list[Columns] = []
-    price = coupling.admissible(start)
-    for rounds in range(1, _MOST_ROUNDS + 1):
-        columns = oracle.ask(price)
-        asked.append(price)
-        answers.append(columns)
-        priced = price
-        in_time = oracle.workers.each(lambda component, at=priced, new=columns: component.round(at, new), components)
-        found = _gather(oracle, components, asked, answers, stop)
-        report(rounds, found)
-        if found.met or budget.spent or not all(in_time) or all(component.settled for component in components):
-            break
-        price = priced.copy()
-        for component in components:
-            price[component.rows] = component.next_price()
-        price = coupling.admissible(price)
-    return found
+    pool = Pool(oracle, np.arange(len(oracle.coupling.lower_kw)), radius, budget)
+    price = oracle.coupling.admissible(start)
+    if pool.is_many:
+        price = pool.prime(price, radius, stop, budget)
+    while True:
+        in_time = pool.round(price)
+        found = pool.found(stop)
+        report(found.rounds, found)
+        if found.met or not in_time or pool.settled or budget.spent or found.rounds >= _MOST_ROUNDS:
+            return found
+        pool.rest(stop)
+        price = pool.next_price(price)
 
 
-def _independent(coupling: Coupling, signature: IntArray) -> list[tuple[IntArray, IntArray]]:
-    """Rows and blocks that share nothing with others; the last has no rows, and the blocks without any."""
-    member = coupling.member.astype(np.int64)
-    links = sparse.csr_array(member.T @ member)
-    count, label = sparse.csgraph.connected_components(links, directed=False)
-    of_signature = np.where(member.any(axis=1), label[member.argmax(axis=1)] if len(label) else -1, -1)
-    of_block = of_signature[signature]
-    parts = [(np.flatnonzero(label == k), np.flatnonzero(of_block == k)) for k in range(count)]
-    return [*parts, (np.empty(0, dtype=np.int64), np.flatnonzero(of_block == -1))]
+class Pool:
+    """Answers of all rounds, and the components that mix them.
 
+    Attributes:
+        components: Rows and blocks that share nothing with others.
+    """
 
-class _Component:
-    """Rows and blocks that share nothing with others: columns, master and bound."""
+    def __init__(self, oracle: FleetOracle, rows: IntArray, radius: float, budget: Budget) -> None:
+        """Begin without answers.
 
-    def __init__(self, oracle: FleetOracle, rows: IntArray, blocks: IntArray, radius: float, budget: Budget) -> None:
-        self.rows, self.blocks = rows, blocks
-        self._budget, self._radius = budget, radius
-        coupling = oracle.coupling
-        self._lower, self._upper = coupling.lower_kw[rows], coupling.upper_kw[rows]
-        self._least, self._most = (side[rows] for side in coupling.price_range())
-        self._counted = coupling.member[oracle.signature[blocks]][:, rows].astype(np.float64)
-        self._master: Master | None = None
-        self._mixture: Mixture | None = None
-        self._promised = -np.inf
-        self.bound = -np.inf if len(blocks) else _unmet(coupling, rows)
-        self._center = np.zeros_like(self._lower)
-
-    def round(self, price: FloatArray, columns: Columns) -> bool:
-        """Take answers and mix; False where time has run out."""
-        if not len(self.blocks):
-            return True
-        own, power = price[self.rows], columns.power_kw[self.blocks]
-        bound = float(columns.least[self.blocks].sum()) - limits_worth(own, self._lower, self._upper)
-        if not len(self.rows):
-            self.bound = max(self.bound, bound)
-            return True
-        if self._master is None:
-            scale_kw = float(np.abs(power).sum(axis=0).max(initial=0.0))
-            cost = float(np.abs(columns.figures[self.blocks].sum(axis=0)).sum())
-            self._master = Master(
-                self._lower, self._upper, len(self.blocks), max(scale_kw, 1e-3), max(cost, 1e-3), self._budget
-            )
-        self._follow(own, bound)
-        added = self._counted[:, :, None] * power[:, None, :]
-        self._master.add(np.arange(len(self.blocks)), added, columns.cost[self.blocks])
-        self._master.hold(
-            np.maximum(self._least, self._center - self._radius), np.minimum(self._most, self._center + self._radius)
-        )
-        mixture = self._master.solve()
-        if mixture is not None:
-            self._mixture, self._promised = mixture, mixture.objective
-        return mixture is not None
-
-    def _follow(self, price: FloatArray, bound: float) -> None:
-        """Move the box to prices that kept what the master promised, and widen it where it held them back."""
-        if bound <= self.bound:
-            return
-        kept = bound - self.bound >= _KEPT_SHARE * (self._promised - self.bound)
-        at_edge = np.abs(price - self._center).max() > _EDGE * (1.0 - _SMOOTHING) * self._radius
-        if np.isfinite(self.bound) and kept and at_edge:
-            self._radius *= _WIDER
-        self.bound, self._center = bound, price
-
-    def next_price(self) -> FloatArray:
-        """Prices to ask at next, (rows, T)."""
-        if self._mixture is None:
-            return self._center
-        return _SMOOTHING * self._center + (1.0 - _SMOOTHING) * self._mixture.price
+        Args:
+            oracle: The fleet.
+            rows: Rows that are mixed here; the prices of others count as given.
+            radius: How far prices may first move.
+            budget: Time and cancellation.
+        """
+        self._oracle = oracle
+        self.components = [Component(oracle, *part, radius, budget) for part in _independent(oracle, rows)]
+        self._asked: list[FloatArray] = []
+        self._answers: list[Columns] = []
 
     @property
     def settled(self) -> bool:
-        """Whether no price promises more: what is left of the gap is not convex, or rounding."""
-        promise = self._promised - self.bound
-        return self._mixture is None or promise <= _SETTLED * max(abs(self.bound), abs(self._promised))
+        """Whether no component can prove more."""
+        return all(component.mixer.settled for component in self.components)
+
+    def round(self, price: FloatArray) -> bool:
+        """Ask at prices (L, T) and mix; False where time has run out."""
+        awake = [component for component in self.components if component.awake]
+        asked = np.zeros(len(self._oracle.signature), dtype=bool)
+        for component in awake:
+            asked[component.blocks] = True
+        columns, number = self._oracle.ask(price, asked), len(self._asked)
+        self._asked.append(price)
+        self._answers.append(columns)
+        return all(self._oracle.workers.each(lambda component: component.take(number, price, columns), awake))
 
     @property
-    def price(self) -> FloatArray:
-        """Prices of the rows, (rows, T)."""
-        return self._center if self._mixture is None else self._mixture.price
+    def is_many(self) -> bool:
+        """Whether there are many components of one row each, which answers to one price serve as well."""
+        sizes = [len(component.rows) for component in self.components if component.awake and len(component.rows)]
+        return len(sizes) >= _MANY and max(sizes) == 1
 
-    def weights(self, rounds: int) -> FloatArray:
-        """Weight of each answer so far, (rounds, blocks); the first answer where nothing was mixed."""
-        weight = np.zeros((rounds, len(self.blocks)))
-        if self._mixture is None:
-            weight[0] = 1.0
-            return weight
-        mixed = self._mixture.weight.reshape(-1, len(self.blocks))
-        mixed = np.where(mixed < _LEAST_WEIGHT, 0.0, mixed)
-        weight[: len(mixed)] = mixed / mixed.sum(axis=0)
+    def prime(self, price: FloatArray, radius: float, stop: Stop, budget: Budget) -> FloatArray:
+        """Solve for the sum of all rows under one price; its answers are those of all components to begin with.
+
+        Args:
+            price: Prices to begin with, (L, T).
+            radius: How far prices may first move.
+            stop: When it is good enough.
+            budget: Time and cancellation.
+
+        Returns:
+            Prices to ask at next, (L, T).
+        """
+        oracle, coupling = self._oracle, self._oracle.coupling
+        some = [component for component in self.components if component.awake and len(component.rows)]
+        rows = np.concatenate([component.rows for component in some])
+        least, most = coupling.price_range()
+        together = Mixer(
+            coupling.lower_kw[rows].sum(axis=0)[None, :], coupling.upper_kw[rows].sum(axis=0)[None, :],
+            least[rows].min(axis=0)[None, :], most[rows].max(axis=0)[None, :], min(len(some), _TOGETHER), radius, budget,
+        )  # fmt: skip
+        label = np.full(len(oracle.signature), -1)
+        for k, component in enumerate(some):
+            label[component.blocks] = k % _TOGETHER
+        at = np.flatnonzero(label >= 0)
+        common = price[rows].mean(axis=0)[None, :]
+        in_time = True
+        while in_time and not budget.spent and len(self._asked) < _MOST_ROUNDS:
+            price = coupling.admissible(np.repeat(common, len(price), axis=0))
+            columns = oracle.ask(price, np.ones(len(oracle.signature), dtype=bool))
+            self._asked.append(price)
+            self._answers.append(columns)
+            power = np.zeros((min(len(some), _TOGETHER), 1, price.shape[1]))
+            np.add.at(power[:, 0], label[at], columns.power_kw[at])
+            cost = np.bincount(label[at], weights=columns.cost[at], minlength=len(power))
+            in_time = together.take(common, float(columns.least[at].sum()), power, cost)
+            scale = float(np.abs(columns.figures.sum(axis=0)).sum())
+            if stop.met(together.objective, together.bound, scale) or together.settled:
+                break
+            common = together.next_price()
+
+        def begin(component: Component) -> None:
+            for number, (asked, columns) in enumerate(zip(self._asked, self._answers, strict=True)):
+                component.keep(number, asked, columns)
+            component.mixer.mix()
+
+        oracle.workers.each(begin, [component for component in self.components if component.awake])
+        return self.next_price(price)
+
+    def rest(self, stop: Stop) -> None:
+        """Let components be that are good enough by themselves."""
+        for component in self.components:
+            component.awake = not component.good_enough(stop)
+
+    def wake(self, price: FloatArray) -> None:
+        """Go on with all components at other prices of the rows that are mixed elsewhere, (L, T)."""
+        for component in self.components:
+            component.awake = True
+        self._oracle.workers.each(lambda component: component.reprice(price, self._answers), self.components)
+
+    def next_price(self, price: FloatArray) -> FloatArray:
+        """Prices to ask at next, (L, T); rows that are not mixed here keep those that are given."""
+        following = price.copy()
+        for component in self.components:
+            following[component.rows] = component.mixer.next_price()
+        return following
+
+    def weights(self) -> FloatArray:
+        """Weight of each round's answer for each block, (rounds, B)."""
+        weight = np.zeros((len(self._asked), len(self._oracle.signature)))
+        for component in self.components:
+            weight[np.ix_(component.taken, component.blocks)] = component.mixer.weights(len(component.taken))
         return weight
 
+    def mixed(self, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Powers (B, T) and figures (B, 6) of the blocks at such weights."""
+        blocks, steps = len(self._oracle.signature), len(self._oracle.prices.draw)
+        power, figures = np.zeros((blocks, steps)), np.zeros((blocks, FIGURES))
+        for share, columns in zip(weight, self._answers, strict=False):
+            at = np.flatnonzero(share)
+            power[at] += share[at, None] * columns.power_kw[at]
+            figures[at] += share[at, None] * columns.figures[at]
+        return power, figures
 
-def _unmet(coupling: Coupling, rows: IntArray) -> float:
-    """Cost of rows that add up nothing."""
-    above, below = coupling.outside(np.zeros_like(coupling.lower_kw))
-    return float(coupling.violation_price[rows] @ (above + below)[rows].sum(axis=1))
+    def found(
+        self, stop: Stop, weight: FloatArray | None = None, bound: float | None = None, price: FloatArray | None = None
+    ) -> Decomposed:
+        """A mixture as a plan.
+
+        Args:
+            stop: When it is good enough.
+            weight: Weights, those of the components where None, (rounds, B).
+            bound: Proven bound without assets that have no part, that of the components where None.
+            price: Prices of all rows, those of the components where None, (L, T).
+        """
+        oracle, coupling = self._oracle, self._oracle.coupling
+        if weight is None:
+            weight = self.weights()
+        power, figures = self.mixed(weight)
+        figures = np.vstack([figures, oracle.fixed])
+        above, below = coupling.outside(oracle.rows_kw(power))
+        objective = float(figures.sum(axis=0) @ COST_SIGN) + coupling.violation_cost(above, below)
+        if bound is None:
+            bound = sum(component.mixer.bound for component in self.components)
+        bound = min(bound + float(oracle.fixed @ COST_SIGN), objective)
+        if price is None:
+            price = np.zeros_like(coupling.lower_kw)
+            for component in self.components:
+                price[component.rows] = component.mixer.price
+        met = stop.met(objective, bound, cost_scale(figures, objective))
+        asked = np.array(self._asked)
+        return Decomposed(
+            asked, weight, power, figures, above, below, objective, bound, price, met, len(asked)
+        )
 
 
-def _gather(
-    oracle: FleetOracle, components: list[_Component], asked: list[FloatArray], answers: list[Columns], stop: Stop
-) -> Decomposed:
-    """What all components have found, as one plan."""
-    coupling, blocks = oracle.coupling, len(oracle.signature)
-    weight, price = np.zeros((len(asked), blocks)), np.zeros_like(coupling.lower_kw)
-    for component in components:
-        weight[:, component.blocks] = component.weights(len(asked))
-        price[component.rows] = component.price
-    power, figures = np.zeros((blocks, len(oracle.prices.draw))), np.zeros((blocks + 1, FIGURES))
-    figures[blocks] = oracle.fixed
-    for share, columns in zip(weight, answers, strict=True):
-        if share.any():
-            power += share[:, None] * columns.power_kw
-            figures[:blocks] += share[:, None] * columns.figures
-    above, below = coupling.outside(oracle.rows_kw(power))
-    objective = float(figures.sum(axis=0) @ COST_SIGN) + coupling.violation_cost(above, below)
-    fixed = float(oracle.fixed @ COST_SIGN)
-    bound = min(sum(component.bound for component in components) + fixed, objective)
-    met = stop.met(objective, bound, cost_scale(figures, objective))
-    return Decomposed(np.array(asked), weight, power, figures, above, below, objective, bound, price, met)
+class Component:
+    """Rows and blocks that share nothing with others.
+
+    Attributes:
+        rows: Rows, (l,).
+        blocks: Blocks, (b,).
+        mixer: What mixes them.
+        taken: Rounds whose answers were taken.
+        awake: Whether it still asks.
+    """
+
+    def __init__(self, oracle: FleetOracle, rows: IntArray, blocks: IntArray, radius: float, budget: Budget) -> None:
+        """Begin without answers."""
+        self.rows, self.blocks = rows, blocks
+        coupling = oracle.coupling
+        self._member = coupling.member[oracle.signature[blocks]].astype(np.float64)
+        least, most = (side[rows] for side in coupling.price_range())
+        self.mixer = Mixer(coupling.lower_kw[rows], coupling.upper_kw[rows], least, most, len(blocks), radius, budget)
+        self.taken: list[int] = []
+        self.awake = len(blocks) > 0
+        self._scale = 0.0
+
+    def take(self, number: int, price: FloatArray, columns: Columns) -> bool:
+        """Take the answers of a round at prices of all rows, (L, T), and mix; False where time has run out."""
+        self.keep(number, price, columns)
+        return self.mixer.mix()
+
+    def keep(self, number: int, price: FloatArray, columns: Columns) -> None:
+        """Take the answers of a round."""
+        power = columns.power_kw[self.blocks]
+        self.taken.append(number)
+        self._scale = max(self._scale, float(np.abs(columns.figures[self.blocks].sum(axis=0)).sum()))
+        entries = self._member[:, self.rows, None] * power[:, None, :]
+        least = float(columns.least[self.blocks].sum())
+        self.mixer.keep(price[self.rows], least, entries, self._cost(price, columns))
+
+    def reprice(self, price: FloatArray, answers: list[Columns]) -> None:
+        """Cost all answers anew at other prices of the rows that are mixed elsewhere."""
+        if self.taken:
+            self.mixer.recost(np.concatenate([self._cost(price, answers[number]) for number in self.taken]))
+
+    def _cost(self, price: FloatArray, columns: Columns) -> FloatArray:
+        """Cost of each block's answer with the prices of rows that are mixed elsewhere, (b,)."""
+        cost: FloatArray = columns.cost[self.blocks]
+        elsewhere = np.ones(len(price), dtype=bool)
+        elsewhere[self.rows] = False
+        if elsewhere.any():
+            added = self._member[:, elsewhere] @ price[elsewhere]
+            cost = cost + (added * columns.power_kw[self.blocks]).sum(axis=1)
+        return cost
+
+    def good_enough(self, stop: Stop) -> bool:
+        """Whether it needs no more answers."""
+        if not len(self.blocks) or self.mixer.settled:
+            return True
+        gap = self.mixer.objective - self.mixer.bound
+        return gap <= _OWN_SHARE * stop.relative_gap * min(self._scale, abs(self.mixer.objective))
+
+
+def _independent(oracle: FleetOracle, rows: IntArray) -> list[tuple[IntArray, IntArray]]:
+    """Rows and blocks that share nothing with others; the last has no rows, and the blocks without any."""
+    member = oracle.coupling.member[:, rows]
+    links = sparse.csr_array(member.T.astype(np.int64) @ member.astype(np.int64))
+    count, label = sparse.csgraph.connected_components(links, directed=False)
+    of_signature = np.full(len(member), -1)
+    if len(rows):
+        of_signature = np.where(member.any(axis=1), label[member.argmax(axis=1)], -1)
+    of_block = of_signature[oracle.signature]
+    parts = [(rows[label == k], np.flatnonzero(of_block == k)) for k in range(count)]
+    return [*parts, (np.empty(0, dtype=np.int64), np.flatnonzero(of_block == -1))]
 
 
 def mixing_of(found: Decomposed, coupling: Coupling, signature: IntArray) -> Mixing:

@@ -26,7 +26,7 @@ class Mixture:
     Attributes:
         weight: Weight of each column added so far, (columns,).
         price: Price of each row, positive where the upper side binds, (L, T).
-        objective: Bound of the model: no price in the box promises more.
+        objective: What the columns promise: no price in the box can prove more.
     """
 
     weight: FloatArray
@@ -97,6 +97,10 @@ class Master:
         rows[:, : self._rows] = power_kw[:, self._limited] / self._power_scale
         rows[np.arange(len(block)), self._rows + block] = 1.0
         self._solver.add_columns(cost / self._cost_scale, sparse.csc_array(rows.T))
+
+    def recost(self, cost: FloatArray) -> None:
+        """Replace the costs of all columns added so far, (columns,)."""
+        self._solver.set_costs_of(2 * self._rows + np.arange(len(cost)), cost / self._cost_scale)
 
     def solve(self) -> Mixture | None:
         """The cheapest mixture; None where time has run out."""

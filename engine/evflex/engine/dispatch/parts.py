@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from evflex.engine.dispatch.columns import Columns
 from evflex.engine.dispatch.prices import Prices
 from evflex.engine.dispatch.workers import Workers
-from evflex.engine.supply_tree import FloatArray, IntArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ class Part(Protocol):
     nets: bool
     kind: str
 
-    def respond(self, added: FloatArray, prices: Prices, workers: Workers) -> Columns:
-        """What each block does where limits add (S, T) to the prices."""
+    def respond(self, added: FloatArray, asked: BoolArray, prices: Prices, workers: Workers) -> Columns:
+        """What the blocks that are asked (B,) do where limits add (S, T) to the prices; zeros for others."""
 
     def powers(self, chosen: IntArray, added: FloatArray, weight: FloatArray, prices: Prices) -> FloatArray:
         """Powers of assets of one block, mixed of their answers to J vectors.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from evflex.engine.dispatch.bits import lowest_bit
 from evflex.engine.dispatch.window_assets import WindowTable
-from evflex.engine.dispatch.window_oracle import cheaper, held, rank
+from evflex.engine.dispatch.window_oracle import SHORT_COST, SHORTFALL, VALUE, cheaper, held, rank
 from evflex.engine.kernels import argsort, inner_kernel, kernel
 from evflex.engine.supply_tree import FloatArray, IntArray
 
@@ -122,36 +122,32 @@ def _wanted(table: WindowTable, i: int, energy: float, price: float, most: float
 
 @kernel
 def respond_in_patterns(
-    table: WindowTable, least: FloatArray, patterns: Patterns, assets: IntArray, block: IntArray, price: FloatArray,
-    power: FloatArray, terms: FloatArray,
+    table: WindowTable, least: FloatArray, patterns: Patterns, assets: IntArray, price: FloatArray, power: FloatArray,
+    terms: FloatArray,
 ) -> None:  # fmt: skip
-    """Add up what assets draw in their chosen steps.
+    """Add up what the assets of a block draw in their chosen steps.
 
     Args:
         table: Assets.
         least: Smallest power of each when charging, in kW, (m,).
         patterns: Chosen steps.
-        assets: The first asset, and the end of the last, to be answered, (2,).
-        block: Block of each asset, (m,).
-        price: Prices of each block's signature, (B, T).
-        power: Power of each block is added here, (B, T).
-        terms: Cost of shortfall, value and shortfall in kWh of each block are added here, (B, 3).
+        assets: The block's first asset, and the end of its last, (2,).
+        price: Price of each step, (T,).
+        power: Power is added here, (T,).
+        terms: Cost of shortfall, value and shortfall in kWh are added here, (3,).
     """
-    ranks, ranked = _new_ranks(price.shape[1]), -1
+    ranks = _new_ranks(price.shape[0])
+    _rank_steps(price, ranks)
     for i in range(assets[0], assets[1]):
-        b = block[i]
-        if b != ranked:
-            ranked = b
-            _rank_steps(price[b], ranks)
-        energy = _fill_pattern(table, least, patterns, i, price[b], ranks)
+        energy = _fill_pattern(table, least, patterns, i, price, ranks)
         for k in range(patterns.begin[i], patterns.begin[i + 1]):
-            power[b, patterns.step[k]] += ranks.filling[k - patterns.begin[i]]
+            power[patterns.step[k]] += ranks.filling[k - patterns.begin[i]]
         missing, extra = table.need[i] - energy, energy - table.need[i]
         if missing > 0.0:
-            terms[b, 0] += table.short_price[i] * missing
-            terms[b, 2] += table.kwh[i] * missing
+            terms[SHORT_COST] += table.short_price[i] * missing
+            terms[SHORTFALL] += table.kwh[i] * missing
         elif extra > 0.0:
-            terms[b, 1] += table.value[i] * extra
+            terms[VALUE] += table.value[i] * extra
 
 
 @kernel

@@ -14,7 +14,7 @@ from evflex.engine.dispatch.window_assets import WindowTable
 from evflex.engine.dispatch.window_oracle import SHORT_COST, SHORTFALL, TERMS, VALUE
 from evflex.engine.dispatch.window_part import window_outcome
 from evflex.engine.dispatch.workers import Workers
-from evflex.engine.supply_tree import FloatArray, IntArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,17 @@ class PatternPart:
     nets = False
     kind = "pattern"
 
-    def respond(self, added: FloatArray, prices: Prices, workers: Workers) -> Columns:
+    def respond(self, added: FloatArray, asked: BoolArray, prices: Prices, workers: Workers) -> Columns:
         """See :class:`Part`."""
         blocks, steps = len(self.block_signature), added.shape[1]
         price = np.ascontiguousarray(prices.drawing(added)[self.block_signature])
         power, terms = np.zeros((blocks, steps)), np.zeros((blocks, TERMS))
-        block = np.repeat(np.arange(blocks), np.diff(self.block_begin))
 
         def answer(begin: int, end: int) -> None:
-            some = np.array([self.block_begin[begin], self.block_begin[end]])
-            respond_in_patterns(self.table, self.least, self.patterns, some, block, price, power, terms)
+            for block in range(begin, end):
+                if asked[block]:
+                    some = np.array([self.block_begin[block], self.block_begin[block + 1]])
+                    respond_in_patterns(self.table, self.least, self.patterns, some, price[block], power[block], terms[block])
 
         workers.share(answer, self.block_begin)
         figures = np.zeros((blocks, FIGURES))

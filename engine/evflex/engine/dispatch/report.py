@@ -13,7 +13,8 @@ from evflex.engine.dispatch.columns import (
     SHORTFALL_COST,
     SHORTFALL_KWH,
 )
-from evflex.engine.dispatch.decomposition import Decomposed, FleetOracle, Stop
+from evflex.engine.dispatch.decomposition import Decomposed, Stop
+from evflex.engine.dispatch.fleet_oracle import FleetOracle
 from evflex.engine.dispatch.model import DispatchProblem, LimitScope
 from evflex.engine.dispatch.plan import FleetPlan, PlanFigures
 from evflex.engine.dispatch.reserves import call_steps, missing_by_reserve

@@ -27,7 +27,7 @@ from evflex.engine.dispatch.slope_trick import (
 )
 from evflex.engine.dispatch.storage_oracle import combine_storage, solve_storage
 from evflex.engine.dispatch.workers import Workers
-from evflex.engine.supply_tree import FloatArray, IntArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 
 class StoragePart:
@@ -55,7 +55,7 @@ class StoragePart:
         self.block_begin, self.block_signature = block_begin, block_signature
         self._step_h = step_h
 
-    def respond(self, added: FloatArray, prices: Prices, workers: Workers) -> Columns:
+    def respond(self, added: FloatArray, asked: BoolArray, prices: Prices, workers: Workers) -> Columns:
         """See :class:`Part`."""
         blocks, steps = len(self.block_signature), added.shape[1]
         charge, discharge = prices.drawing(added) / self._step_h, prices.injecting(added) / self._step_h
@@ -63,7 +63,7 @@ class StoragePart:
         figures, least = np.zeros((blocks, FIGURES)), np.zeros(blocks)
 
         def answer(begin: int, end: int) -> None:
-            for block in range(begin, end):
+            for block in np.flatnonzero(asked[begin:end]) + begin:
                 rows = np.arange(self.block_begin[block], self.block_begin[block + 1])
                 signature = self.block_signature[block]
                 totals = solve_storage(

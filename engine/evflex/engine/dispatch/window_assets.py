@@ -52,18 +52,16 @@ class Runs:
 
     Attributes:
         begin: First asset of each run, and the end of the last, (runs + 1,).
-        block: Block of each run, (runs,).
         of_block: First run of each block, and the end of the last, (B + 1,).
     """
 
     begin: IntArray
-    block: IntArray
     of_block: IntArray
 
     @classmethod
     def none(cls) -> Runs:
         """No runs."""
-        return cls(np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int64), np.zeros(1, dtype=np.int64))
+        return cls(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
 
 
 def cut(table: WindowTable, signature: IntArray, blocks: int) -> tuple[IntArray, IntArray, Runs]:
@@ -90,7 +88,7 @@ def cut(table: WindowTable, signature: IntArray, blocks: int) -> tuple[IntArray,
     within = (begin - begin[np.searchsorted(of_run, of_run)]) // wanted
     fresh = np.ones(len(begin), dtype=bool)
     fresh[1:] = (within[1:] != within[:-1]) | (of_run[1:] != of_run[:-1])
-    runs = Runs(run_begin, np.cumsum(fresh) - 1, np.append(np.flatnonzero(fresh), len(begin)))
+    runs = Runs(run_begin, np.append(np.flatnonzero(fresh), len(begin)))
     return np.append(begin[fresh], count), of_run[fresh], runs
 
 

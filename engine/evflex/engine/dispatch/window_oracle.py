@@ -27,32 +27,25 @@ TERMS = 3
 
 @kernel
 def respond(
-    table: WindowTable, run_begin: IntArray, run_block: IntArray, runs: IntArray, price: FloatArray,
-    signature: IntArray, power: FloatArray, terms: FloatArray,
-) -> None:  # fmt: skip
-    """Add up what the assets of some runs draw.
+    table: WindowTable, run_begin: IntArray, runs: IntArray, price: FloatArray, power: FloatArray, terms: FloatArray
+) -> None:
+    """Add up what the assets of a block draw.
 
     Args:
         table: Assets, sorted by run.
         run_begin: First asset of each run, and the end of the last, (runs + 1,).
-        run_block: Block of each run, (runs,), ascending.
-        runs: The first run, and the end of the last, to be answered, (2,).
-        price: Price of each signature and step, (S, T).
-        signature: Signature of each block, (B,).
-        power: Power of each block is added here, (B, T).
-        terms: Cost of shortfall, value and shortfall in kWh of each block are added here, (B, 3).
+        runs: The block's first run, and the end of its last, (2,).
+        price: Price of each step, (T,).
+        power: Power is added here, (T,).
+        terms: Cost of shortfall, value and shortfall in kWh are added here, (3,).
     """
-    steps = price.shape[1]
-    order, seen = np.empty(steps, dtype=np.int64), -1
+    steps = price.shape[0]
+    order = argsort(price)
     sorted_price, step_of, drawn = np.empty(steps), np.empty(steps, dtype=np.int64), np.empty(steps + 2)
     for run in range(runs[0], runs[1]):
-        block = run_block[run]
-        if signature[block] != seen:
-            seen = signature[block]
-            order = argsort(price[seen])
         begin, end = run_begin[run], run_begin[run + 1]
         first, last = table.first[begin], table.last[begin]
-        count, first_rank, last_rank = rank(order, price[seen], first, last, step_of, sorted_price)
+        count, first_rank, last_rank = rank(order, price, first, last, step_of, sorted_price)
         drawn[: count + 2] = 0.0
         short_cost, value, shortfall = 0.0, 0.0, 0.0
         known_value, welcome = np.nan, 0
@@ -86,10 +79,10 @@ def respond(
         level = 0.0
         for r in range(count):
             level += drawn[r]
-            power[block, step_of[r]] += level
-        terms[block, SHORT_COST] += short_cost
-        terms[block, VALUE] += value
-        terms[block, SHORTFALL] += shortfall
+            power[step_of[r]] += level
+        terms[SHORT_COST] += short_cost
+        terms[VALUE] += value
+        terms[SHORTFALL] += shortfall
 
 
 @kernel

@@ -12,7 +12,7 @@ from evflex.engine.dispatch.window_assets import Runs, WindowTable, cut, sorted_
 from evflex.engine.dispatch.prices import Prices
 from evflex.engine.dispatch.window_oracle import SHORT_COST, SHORTFALL, TERMS, VALUE, add_powers, respond
 from evflex.engine.dispatch.workers import Workers
-from evflex.engine.supply_tree import FloatArray, IntArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 from evflex.engine.timegrid import TimeGrid
 
 
@@ -61,15 +61,17 @@ class WindowPart:
         )  # fmt: skip
         return cls(at, table, *cut(table, signature[at].astype(np.int64), blocks))
 
-    def respond(self, added: FloatArray, prices: Prices, workers: Workers) -> Columns:
+    def respond(self, added: FloatArray, asked: BoolArray, prices: Prices, workers: Workers) -> Columns:
         """See :class:`Part`."""
         blocks, steps = len(self.block_signature), added.shape[1]
         price = prices.drawing(added)
         power, terms = np.zeros((blocks, steps)), np.zeros((blocks, TERMS))
 
         def answer(begin: int, end: int) -> None:
-            some = np.array([self._runs.of_block[begin], self._runs.of_block[end]])
-            respond(self.table, self._runs.begin, self._runs.block, some, price, self.block_signature, power, terms)
+            for block in range(begin, end):
+                if asked[block]:
+                    some = np.array([self._runs.of_block[block], self._runs.of_block[block + 1]])
+                    respond(self.table, self._runs.begin, some, price[self.block_signature[block]], power[block], terms[block])
 
         workers.share(answer, self.block_begin)
         figures = np.zeros((blocks, FIGURES))
