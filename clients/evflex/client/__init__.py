@@ -18,10 +18,11 @@ from evflex.client.errors import (
 )
 from evflex.client.request import ScheduleOptions, ScheduleRequest, Tariff
 from evflex.client.retry import RetryPolicy
-from evflex.client.schedule import Schedule, ScheduleFigures, SiteFault, Termination
+from evflex.client.schedule import Schedule, ScheduleFigures, SiteFault
 from evflex.client.streams import ScheduleEvent
 from evflex.client.supply import SupplyNode
 from evflex.client.sync_client import EvflexClient
+from evflex.client.termination import Termination
 from evflex.client.timegrid import TimeGrid
 
 __all__ = [
