@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def run(asset_count: int, folder: Path) -> None:
         task = progress.add_task("Starting a server and compiling its kernels", total=4)
 
         def show(told: PlanProgress) -> None:
-            gap = f", gap {100.0 * told.relative_gap:.2f} %" if told.objective else ""
+            # there is no gap before there is a plan
+            gap = f", gap {100.0 * told.relative_gap:.2f} %" if math.isfinite(told.relative_gap) else ""
             progress.update(task, description=f"Planning: {told.phase}{gap}")
 
         day = generated_day(asset_count)
