@@ -83,12 +83,12 @@ def _check_table(path: Path) -> None:
 
 
 def _write(setpoints_kw: pd.DataFrame, path: Path) -> None:
-    """One row an asset, one column a step, named by its start (UTC)."""
+    """One row an asset, one column a step, named by its start (UTC); in CSV to the milliwatt."""
     table = setpoints_kw.set_axis(pd.DatetimeIndex(setpoints_kw.columns).strftime("%Y-%m-%dT%H:%M:%SZ"), axis="columns")
     try:
         if path.suffix == ".parquet":
             table.to_parquet(path)
         else:
-            table.to_csv(path, lineterminator="\n")
+            table.round(6).to_csv(path, lineterminator="\n")
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
