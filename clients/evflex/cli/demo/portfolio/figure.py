@@ -91,6 +91,6 @@ def _headline(day: PortfolioDay, uncontrolled_kw: pd.Series, plan: FleetPlan) ->
     before, after = uncontrolled_outcome(day, uncontrolled_kw), planned_outcome(day, plan)
     return (
         f"cost of charging {rounded_change(before.cost, after.cost)}   "
-        f"evening peak {before.evening_peak_kw / KW_PER_MW:,.3g} → {after.evening_peak_kw / KW_PER_MW:,.3g} MW   "
+        f"peak {before.peak_kw / KW_PER_MW:,.3g} → {after.peak_kw / KW_PER_MW:,.3g} MW   "
         f"planned in {plan.termination.solve_duration.total_seconds():.1f} s"
     )

@@ -10,6 +10,9 @@ import pandas as pd
 from evflex.cli.demo.portfolio.day import PortfolioDay
 from evflex.client import FleetPlan
 
+# Local hours in which homes need the grid most.
+EVENING_HOURS = (17, 18, 19, 20)
+
 
 @dataclass(frozen=True, slots=True)
 class PortfolioOutcome:
@@ -19,7 +22,7 @@ class PortfolioOutcome:
         energy_cost: Energy bought less energy sold.
         wear_cost: Wear of discharging.
         peak_kw: Highest power of the fleet.
-        evening_peak_kw: Highest power while the limit is at its lowest quarter.
+        evening_peak_kw: Highest power in the evening hours.
         above_limit_kwh: Energy beyond the limit.
         missing_kwh: Energy wanted and not charged.
     """
@@ -54,7 +57,7 @@ def _outcome(
     day: PortfolioDay, power_kw: pd.Series, energy_cost: float, wear_cost: float, missing_kwh: float
 ) -> PortfolioOutcome:
     power, limit = power_kw.to_numpy(), day.limit_kw.to_numpy()
-    evening = limit <= np.quantile(limit, 0.25)
+    evening = np.isin(pd.DatetimeIndex(day.limit_kw.index).hour, EVENING_HOURS)
     return PortfolioOutcome(
         energy_cost=energy_cost,
         wear_cost=wear_cost,

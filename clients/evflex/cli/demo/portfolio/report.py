@@ -41,7 +41,7 @@ def print_story(
         table.add_column(heading, justify="right")
     for label, unit, scale, first, second in (
         ("cost of charging", CURRENCY_CODE, 1.0, before.cost, after.cost),
-        ("evening peak", "MW", 1e3, before.evening_peak_kw, after.evening_peak_kw),
+        ("evening peak, 17:00 to 21:00", "MW", 1e3, before.evening_peak_kw, after.evening_peak_kw),
         ("peak of the day", "MW", 1e3, before.peak_kw, after.peak_kw),
         ("energy above the limit", "MWh", 1e3, before.above_limit_kwh, after.above_limit_kwh),
         ("energy missed", "MWh", 1e3, before.missing_kwh, after.missing_kwh),
