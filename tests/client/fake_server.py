@@ -15,11 +15,15 @@ from grpc_status import rpc_status
 
 from evflex.charging.v1 import charging_service_pb2 as pb
 from evflex.charging.v1 import charging_service_pb2_grpc
+from evflex.dispatch.v1 import dispatch_service_pb2_grpc
+
+# the default of the real server
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
 
 Behaviour = Callable[[Any, Any], Any]
 
 
-class FakeServer(charging_service_pb2_grpc.ChargingServiceServicer):
+class FakeServer(charging_service_pb2_grpc.ChargingServiceServicer, dispatch_service_pb2_grpc.DispatchServiceServicer):
     """Answers by script and keeps what it was asked.
 
     Attributes:
@@ -29,8 +33,11 @@ class FakeServer(charging_service_pb2_grpc.ChargingServiceServicer):
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any, dict[str, Any]]] = []
         self._script: dict[str, deque[Behaviour]] = {}
-        self._server = grpc.server(ThreadPoolExecutor(4))
+        self._server = grpc.server(
+            ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", MAX_REQUEST_BYTES)]
+        )
         charging_service_pb2_grpc.add_ChargingServiceServicer_to_server(self, self._server)
+        dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(self, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 
@@ -65,6 +72,36 @@ class FakeServer(charging_service_pb2_grpc.ChargingServiceServicer):
     def WatchSchedules(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         yield from self._meet("WatchSchedules", request, context)
 
+    def CreatePortfolio(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("CreatePortfolio", request_iterator, context)
+
+    def UpdatePortfolio(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("UpdatePortfolio", request_iterator, context)
+
+    def GetPortfolio(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("GetPortfolio", request, context)
+
+    def ListPortfolios(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ListPortfolios", request, context)
+
+    def DeletePortfolio(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("DeletePortfolio", request, context)
+
+    def ListPlans(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ListPlans", request, context)
+
+    def DeletePlan(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("DeletePlan", request, context)
+
+    def ListProducts(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ListProducts", request, context)
+
+    def PlanPortfolio(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        yield from self._meet("PlanPortfolio", request, context)
+
+    def GetPlan(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        yield from self._meet("GetPlan", request, context)
+
     def _meet(self, rpc: str, request: Any, context: Any) -> Any:
         kept: Any = request
         if not isinstance(request, Message):
@@ -84,6 +121,17 @@ def _kept(requests: Iterator[Any], into: list[Any]) -> Iterator[Any]:
 
 def answering(message: Message) -> Behaviour:
     return lambda _request, _context: message
+
+
+def after_reading(message: Message) -> Behaviour:
+    """Answer a stream of requests at its end."""
+
+    def behaviour(requests: Any, _context: Any) -> Message:
+        for _ in requests:
+            pass
+        return message
+
+    return behaviour
 
 
 def failing(code: grpc.StatusCode, message: str = "no", *details: Message, request_id: str = "") -> Behaviour:

@@ -33,7 +33,7 @@ RETRY = RetryPolicy(max_attempts=3)
 @reported
 def schedule(request: RequestFile = None, server: ServerAddress = DEFAULT_ADDRESS, timeout: Timeout = None) -> None:
     """Plan the charging of one site."""
-    message = read_message(_given(request), charging_service_pb2.OptimizeScheduleRequest)
+    message = read_message(given(request), charging_service_pb2.OptimizeScheduleRequest)
     with transport(server) as channel:
         typer.echo(pretty(channel.unary(OPTIMIZE_SCHEDULE, message, timeout)))
 
@@ -56,7 +56,10 @@ def call(
     operation = rpcs.operation(method)
     with transport(server) as channel:
         if method.client_streaming:
-            messages = list(read_messages(_given(request), operation.request_type))
+            messages = list(read_messages(given(request), operation.request_type))
+            if not method.server_streaming:
+                typer.echo(pretty(channel.client_stream(operation, lambda: iter(messages), timeout)))
+                return
             answers = channel.stream(operation, iter(messages), timeout)
         else:
             message = read_message(request, operation.request_type) if request else operation.request_type()
@@ -79,6 +82,17 @@ def transport(server: str) -> Transport:
     return Transport(Connection(server, retry=RETRY))
 
 
+def given(request: str | None) -> str:
+    """The request that a command cannot do without.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if request is None:
+        raise UsageError("give the request with --request FILE, or --request - for standard input")
+    return request
+
+
 def _print_lines(answers: Iterator[Message]) -> None:
     for answer in answers:
         print(compact(answer), flush=True)  # noqa: T201 - each line is seen at once
@@ -89,9 +103,3 @@ def _list() -> None:
         request = f"{'stream ' * method.client_streaming}{method.input_type.name}"
         answer = f"{'stream ' * method.server_streaming}{method.output_type.name}"
         typer.echo(f"{method.containing_service.name}/{method.name}  ({request}) -> ({answer})")
-
-
-def _given(request: str | None) -> str:
-    if request is None:
-        raise UsageError("give the request with --request FILE, or --request - for standard input")
-    return request

@@ -9,6 +9,7 @@ import typer.core
 
 from evflex.cli.call import call, schedule
 from evflex.cli.demo.command import demo
+from evflex.cli.plan import plan
 
 
 class Commands(typer.core.TyperGroup):
@@ -39,6 +40,7 @@ app = typer.Typer(
     help="Optimisation and control of electric-vehicle flexibility over gRPC.",
 )
 app.command()(schedule)
+app.command()(plan)
 app.command()(call)
 app.command()(demo)
 

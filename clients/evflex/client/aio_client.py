@@ -13,6 +13,7 @@ import grpc
 from evflex.charging.v1 import charging_service_pb2 as pb
 from evflex.client import operations
 from evflex.client.aio_transport import AsyncTransport
+from evflex.client.dispatch.aio_calls import AsyncDispatchCalls
 from evflex.client.errors import EvflexError
 from evflex.client.operations import DEFAULT_ADDRESS, Connection
 from evflex.client.request import ScheduleRequest
@@ -22,8 +23,8 @@ from evflex.client.streams import ScheduleEvent, SiteStream, Watch
 from evflex.client.sync_client import unanswered_error
 
 
-class AsyncEvflexClient:
-    """Charging schedules from an evflex server, for asyncio; use it as an asynchronous context manager.
+class AsyncEvflexClient(AsyncDispatchCalls):
+    """Schedules of sites and plans of portfolios from an evflex server, for asyncio; use it as a context manager.
 
     Methods, arguments and errors are those of :class:`evflex.client.EvflexClient`.
     """
@@ -111,13 +112,9 @@ class AsyncEvflexClient:
     ) -> AsyncIterator[Schedule]:
         """List stored schedules, newest first, without matrices and arrays per step."""
         request = pb.ListSchedulesRequest(site_id=site_id, page_size=page_size)
-        while True:
-            page = await self._transport.unary(operations.LIST_SCHEDULES, request, timeout_s)
+        async for page in self._transport.pages(operations.LIST_SCHEDULES, request, timeout_s):
             for message in page.schedules:
                 yield Schedule.from_message(message)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
 
     async def delete_schedule(
         self, schedule_id: str, *, etag: str = "", request_id: str = "", timeout_s: float | None = None

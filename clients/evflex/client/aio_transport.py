@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import cast
 
 import grpc
@@ -53,6 +53,41 @@ class AsyncTransport:
                 return answer
             except grpc.aio.AioRpcError as error:
                 await self.pause(attempts, self.error(error, operation, request_id))
+
+    async def client_stream(
+        self,
+        operation: Operation[RequestT, ResponseT],
+        requests: Callable[[], Iterator[RequestT]],
+        timeout_s: float | None = None,
+    ) -> ResponseT:
+        """Call an RPC with many requests and one answer; otherwise as :meth:`unary`."""
+        call = self._channel.stream_unary(
+            operation.path,
+            request_serializer=operation.request_type.SerializeToString,
+            response_deserializer=operation.response_type.FromString,
+        )
+        attempts = self.attempts(operation, timeout_s)
+        request_id = str(uuid.uuid4())
+        while True:
+            try:
+                answer: ResponseT = await call(
+                    requests(), timeout=attempts.remaining_s(), metadata=self.connection.pairs(request_id)
+                )
+                return answer
+            except grpc.aio.AioRpcError as error:
+                await self.pause(attempts, self.error(error, operation, request_id))
+
+    async def pages(
+        self, operation: Operation[RequestT, ResponseT], request: RequestT, timeout_s: float | None = None
+    ) -> AsyncIterator[ResponseT]:
+        """Pages of a listing, fetched as they are needed."""
+        while True:
+            page = await self.unary(operation, request, timeout_s)
+            yield page
+            token: str = page.next_page_token  # type: ignore[attr-defined]
+            if not token:
+                return
+            request.page_token = token  # type: ignore[attr-defined]
 
     def stream(
         self,

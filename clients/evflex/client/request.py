@@ -9,13 +9,14 @@ from datetime import timedelta
 
 import numpy as np
 import pandas as pd
-from google.protobuf.duration_pb2 import Duration
 from numpy.typing import NDArray
 
 from evflex.charging.v1 import charging_service_pb2, schedule_options_pb2, tariff_pb2
 from evflex.client.errors import InvalidRequestError, Violation
+from evflex.client.moments import duration_message
 from evflex.client.sessions import add_sessions
-from evflex.client.supply import PerStep, SupplyNode, node_messages, per_step
+from evflex.client.steps import PerStep, per_step
+from evflex.client.supply import SupplyNode, node_messages
 from evflex.client.timegrid import TimeGrid
 
 Flags = Sequence[bool] | NDArray[np.bool_] | pd.Series
@@ -58,7 +59,7 @@ class Tariff:
             peak_price_per_kw=self.peak_price_per_kw,
             observed_peak_kw=self.observed_peak_kw,
             peak_window=_flags(self.peak_window),
-            peak_averaging_duration=_duration(self.peak_averaging_duration),
+            peak_averaging_duration=duration_message(self.peak_averaging_duration),
             emission_intensity_g_per_kwh=per_step(self.emission_intensity_g_per_kwh),
             emission_price_per_kg=self.emission_price_per_kg,
         )
@@ -113,15 +114,15 @@ class ScheduleOptions:
             ValueError: ``objective`` or ``departure_beyond_horizon`` is unknown.
         """
         return schedule_options_pb2.ScheduleOptions(
-            time_limit_duration=_duration(self.time_limit),
+            time_limit_duration=duration_message(self.time_limit),
             relative_gap=self.relative_gap,
             absolute_gap=self.absolute_gap,
             objective=f"SCHEDULE_OBJECTIVE_{self.objective}",
             shortfall_price_per_kwh=self.shortfall_price_per_kwh,
             start_cost=self.start_cost,
             max_starts_per_session=self.max_starts_per_session,
-            min_run_duration=_duration(self.min_run_duration),
-            departure_margin_duration=_duration(self.departure_margin),
+            min_run_duration=duration_message(self.min_run_duration),
+            departure_margin_duration=duration_message(self.departure_margin),
             control_enabled=_flags(self.control_enabled),
             departure_beyond_horizon=f"DEPARTURE_BEYOND_HORIZON_{self.departure_beyond_horizon}",
             terminal_value_per_kwh=self.terminal_value_per_kwh,
@@ -210,11 +211,3 @@ class ScheduleRequest:
 def _flags(values: Flags | None) -> list[bool]:
     flags: list[bool] = [] if values is None else np.asarray(values, dtype=np.bool_).tolist()
     return flags
-
-
-def _duration(length: timedelta | None) -> Duration | None:
-    if length is None:
-        return None
-    message = Duration()
-    message.FromTimedelta(length)
-    return message

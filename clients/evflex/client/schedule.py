@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import timedelta
 
 import numpy as np
 import pandas as pd
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2
 
 from evflex.charging.v1 import schedule_pb2
 from evflex.client.errors import Violation
+from evflex.client.moments import timestamp
+from evflex.client.steps import by_time
+from evflex.client.termination import Termination
 from evflex.client.timegrid import TimeGrid
-from evflex.common.v1 import fault_pb2, supply_node_pb2, termination_pb2
+from evflex.common.v1 import fault_pb2, supply_node_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,50 +56,6 @@ class ScheduleFigures:
     def from_message(cls, message: schedule_pb2.Schedule | schedule_pb2.ScheduleFigures) -> ScheduleFigures:
         """Read figures from the schedule itself or from its uncontrolled twin."""
         return cls(**{field.name: getattr(message, field.name) for field in fields(cls)})
-
-
-@dataclass(frozen=True, slots=True)
-class Termination:
-    """How the solve ended and what it proved.
-
-    Attributes:
-        reason: ``OPTIMAL``, ``FEASIBLE`` or ``NO_SOLUTION``.
-        stopped_by: ``TIME``, ``ITERATIONS``, ``CANCELLED`` or ``UNSPECIFIED``.
-        objective: Objective of the plan.
-        objective_bound: Proven lower bound.
-        absolute_gap: objective - objective_bound.
-        relative_gap: Gap as a ratio of the sum of the absolute terms.
-        solve_duration: Wall time of the solve.
-        method: Method of plan and bound.
-        detail: One line for a person.
-    """
-
-    reason: str
-    stopped_by: str
-    objective: float
-    objective_bound: float
-    absolute_gap: float
-    relative_gap: float
-    solve_duration: timedelta
-    method: str
-    detail: str
-
-    @classmethod
-    def from_message(cls, message: termination_pb2.Termination) -> Termination:
-        """Read a termination of the contract."""
-        reason = termination_pb2.TerminationReason.Name(message.reason)
-        stopped_by = termination_pb2.StoppedBy.Name(message.stopped_by)
-        return cls(
-            reason=reason.removeprefix("TERMINATION_REASON_"),
-            stopped_by=stopped_by.removeprefix("STOPPED_BY_"),
-            objective=message.objective,
-            objective_bound=message.objective_bound,
-            absolute_gap=message.absolute_gap,
-            relative_gap=message.relative_gap,
-            solve_duration=message.solve_duration.ToTimedelta(),
-            method=message.method,
-            detail=message.detail,
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,8 +119,8 @@ class Schedule:
             time_grid=grid,
             power_kw=_matrix(message.power_kw, message.session_ids, index),
             current_a=_matrix(message.current_a, message.session_ids, index) if message.current_a else None,
-            root_power_kw=_series(message.root_power_kw, index, "root_power_kw"),
-            uncontrolled_root_power_kw=_series(message.uncontrolled_root_power_kw, index, "uncontrolled_root_power_kw"),
+            root_power_kw=by_time(message.root_power_kw, index, "root_power_kw"),
+            uncontrolled_root_power_kw=by_time(message.uncontrolled_root_power_kw, index, "uncontrolled_root_power_kw"),
             sessions=_sessions(message),
             figures=ScheduleFigures.from_message(message),
             uncontrolled=ScheduleFigures.from_message(message.uncontrolled),
@@ -171,9 +128,9 @@ class Schedule:
             limit_violations=_limits(message.limit_violations, "excess", index),
             termination=Termination.from_message(message.termination),
             currency_code=message.currency_code,
-            create_time=_time(message, "create_time"),
-            valid_until_time=_time(message, "valid_until_time"),
-            update_time=_time(message, "update_time"),
+            create_time=timestamp(message, "create_time"),
+            valid_until_time=timestamp(message, "valid_until_time"),
+            update_time=timestamp(message, "update_time"),
             supersedes_schedule_id=message.supersedes_schedule_id,
             etag=message.etag,
             area_id=message.area_id,
@@ -220,11 +177,6 @@ def _matrix(flat: Sequence[float], session_ids: Sequence[str], index: pd.Datetim
     return pd.DataFrame(values.reshape(len(columns), len(index)).T, index=index, columns=columns)
 
 
-def _series(flat: Sequence[float], index: pd.DatetimeIndex, name: str) -> pd.Series:
-    values = np.asarray(flat, dtype=np.float64)
-    return pd.Series(values, index=index[: len(values)], name=name)
-
-
 def _sessions(message: schedule_pb2.Schedule) -> pd.DataFrame:
     columns = [
         "delivered_kwh", "shortfall_kwh", "minimum_shortfall_kwh", "cost", "emissions_kg",
@@ -254,10 +206,3 @@ def _limits(
             amount: [getattr(row, amount) for row in rows],
         }
     )
-
-
-def _time(message: schedule_pb2.Schedule, name: str) -> pd.Timestamp | None:
-    if not message.HasField(name):
-        return None
-    stamp: Timestamp = getattr(message, name)
-    return pd.Timestamp(stamp.ToNanoseconds(), unit="ns", tz="UTC")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from numpy.typing import NDArray
 
 from evflex.charging.v1 import charging_service_pb2
+from evflex.client.columns import faulty_columns, instants_ns, numbers, with_id_column
 from evflex.client.errors import Violation
+from evflex.client.moments import duration_message
 from evflex.client.supply import PHASE_CONNECTIONS
 
 TEXT_COLUMNS = ("session_id", "evse_id", "node_id")
@@ -47,8 +46,8 @@ def add_sessions(
         frame: Sessions. Times need a time zone.
         violations: Receives what is wrong with the table.
     """
-    table = frame.reset_index() if frame.index.name == "session_id" else frame
-    faults = _faulty_columns(table)
+    table = with_id_column(frame, "session_id")
+    faults = faulty_columns(table, REQUIRED_COLUMNS, COLUMNS, "sessions")
     columns: dict[str, _Column] = {}
     if not faults:
         for name in table.columns:
@@ -74,22 +73,6 @@ def _rows(columns: dict[str, _Column]) -> Iterator[dict[str, object]]:
     return (dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
 
-def _faulty_columns(table: pd.DataFrame) -> list[Violation]:
-    missing = [name for name in REQUIRED_COLUMNS if name not in table.columns]
-    unknown = [str(name) for name in table.columns if name not in COLUMNS]
-    twice = table.columns[table.columns.duplicated()]
-    return [
-        *(Violation(f"sessions.{name}", "the column is missing") for name in missing),
-        *(Violation(f"sessions.{name}", f"unknown column{_hint(name)}") for name in unknown),
-        *(Violation(f"sessions.{name}", "the column occurs twice") for name in twice),
-    ]
-
-
-def _hint(name: str) -> str:
-    close = difflib.get_close_matches(name, COLUMNS, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(COLUMNS)}"
-
-
 def _column(name: str, values: pd.Series) -> _Column:
     if name in TEXT_COLUMNS:
         return _texts(values)
@@ -109,19 +92,13 @@ def _texts(values: pd.Series) -> _Column:
 
 
 def _numbers(values: pd.Series) -> _Column:
-    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-    return _without(numbers.tolist(), np.isnan(numbers))
+    given = numbers(values)
+    return _without(given.tolist(), np.isnan(given))
 
 
 def _times(values: pd.Series) -> _Column:
-    if values.empty:
-        return []
-    parsed = values if pd.api.types.is_datetime64_any_dtype(values.dtype) else pd.to_datetime(values, format="ISO8601")
-    if not isinstance(parsed.dtype, pd.DatetimeTZDtype):
-        raise ValueError("times must have a time zone, for example column.dt.tz_localize('Europe/Oslo')")
-    missing = parsed.isna().to_numpy()
-    instants = parsed.dt.tz_convert("UTC").dt.as_unit("ns").to_numpy(dtype="datetime64[ns]")
-    seconds, nanos = np.divmod(np.where(missing, 0, instants.astype(np.int64)), 1_000_000_000)
+    instants, missing = instants_ns(values)
+    seconds, nanos = np.divmod(instants, 1_000_000_000)
     stamps = [Timestamp(seconds=s, nanos=n) for s, n in zip(seconds.tolist(), nanos.tolist(), strict=True)]
     return _without(stamps, missing)
 
@@ -129,13 +106,7 @@ def _times(values: pd.Series) -> _Column:
 def _durations(values: pd.Series) -> _Column:
     missing = values.isna().to_numpy()
     lengths = pd.to_timedelta(values).fillna(pd.Timedelta(0))
-    return _without([_duration(length.to_pytimedelta()) for length in lengths], missing)
-
-
-def _duration(length: timedelta) -> Duration:
-    message = Duration()
-    message.FromTimedelta(length)
-    return message
+    return _without([duration_message(length.to_pytimedelta()) for length in lengths], missing)
 
 
 def _phases(values: pd.Series) -> _Column:

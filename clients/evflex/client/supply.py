@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from evflex.client.steps import PerStep, per_step
 from evflex.common.v1 import supply_node_pb2
-
-PerStep = float | Sequence[float] | NDArray[np.float64] | pd.Series
-"""One number for all steps, or one for each step."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,14 +78,6 @@ def node_messages(nodes: Iterable[SupplyNode] | pd.DataFrame) -> list[supply_nod
     """Nodes of the contract from dataclasses or a table."""
     given = nodes_from_frame(nodes) if isinstance(nodes, pd.DataFrame) else nodes
     return [node.to_message() for node in given]
-
-
-def per_step(values: PerStep | None) -> list[float]:
-    """Entries of a repeated field: none, one for all steps, or one for each step."""
-    if values is None:
-        return []
-    numbers: list[float] = np.atleast_1d(np.asarray(values, dtype=np.float64)).tolist()
-    return numbers
 
 
 def phase_connection(name: str) -> int:

@@ -12,6 +12,7 @@ import grpc
 
 from evflex.charging.v1 import charging_service_pb2 as pb
 from evflex.client import operations
+from evflex.client.dispatch.sync_calls import DispatchCalls
 from evflex.client.errors import EvflexError, ServerError
 from evflex.client.operations import DEFAULT_ADDRESS, Connection
 from evflex.client.request import ScheduleRequest
@@ -21,8 +22,10 @@ from evflex.client.streams import ScheduleEvent, SiteStream, Watch
 from evflex.client.transport import Transport
 
 
-class EvflexClient:
-    """Charging schedules from an evflex server. May be shared by threads; use it as a context manager.
+class EvflexClient(DispatchCalls):
+    """Schedules of sites and plans of portfolios from an evflex server.
+
+    May be shared by threads; use it as a context manager.
 
     Every method takes ``timeout_s``, the time for all its attempts; None takes the RPC's default. Calls are
     repeated only where that is safe and helps (``UNAVAILABLE``), and raise :class:`evflex.client.EvflexError`
@@ -145,12 +148,8 @@ class EvflexClient:
             timeout_s: Time for each page.
         """
         request = pb.ListSchedulesRequest(site_id=site_id, page_size=page_size)
-        while True:
-            page = self._transport.unary(operations.LIST_SCHEDULES, request, timeout_s)
+        for page in self._transport.pages(operations.LIST_SCHEDULES, request, timeout_s):
             yield from map(Schedule.from_message, page.schedules)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
 
     def delete_schedule(
         self, schedule_id: str, *, etag: str = "", request_id: str = "", timeout_s: float | None = None

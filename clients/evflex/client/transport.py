@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Self, cast
 
@@ -66,6 +66,56 @@ class Transport:
                 return answer
             except grpc.RpcError as error:
                 self.pause(attempts, self.error(error, operation, request_id))
+
+    def client_stream(
+        self,
+        operation: Operation[RequestT, ResponseT],
+        requests: Callable[[], Iterator[RequestT]],
+        timeout_s: float | None = None,
+    ) -> ResponseT:
+        """Call an RPC with many requests and one answer; otherwise as :meth:`unary`.
+
+        Args:
+            operation: RPC.
+            requests: Begins the requests of an attempt; they are pulled in another thread.
+            timeout_s: Time for all attempts and pauses; None takes the operation's default.
+        """
+        call = self._channel.stream_unary(
+            operation.path,
+            request_serializer=operation.request_type.SerializeToString,
+            response_deserializer=operation.response_type.FromString,
+        )
+        attempts = self.attempts(operation, timeout_s)
+        request_id = str(uuid.uuid4())
+        while True:
+            try:
+                answer: ResponseT = call(
+                    requests(), timeout=attempts.remaining_s(), metadata=self.connection.pairs(request_id)
+                )
+                return answer
+            except grpc.RpcError as error:
+                self.pause(attempts, self.error(error, operation, request_id))
+
+    def pages(
+        self, operation: Operation[RequestT, ResponseT], request: RequestT, timeout_s: float | None = None
+    ) -> Iterator[ResponseT]:
+        """Pages of a listing, fetched as they are needed.
+
+        Args:
+            operation: RPC whose request has a ``page_token`` and whose answer has a ``next_page_token``.
+            request: Request for the first page.
+            timeout_s: Time for each page.
+
+        Raises:
+            EvflexError: A call failed for good.
+        """
+        while True:
+            page = self.unary(operation, request, timeout_s)
+            yield page
+            token: str = page.next_page_token  # type: ignore[attr-defined]
+            if not token:
+                return
+            request.page_token = token  # type: ignore[attr-defined]
 
     def stream(
         self,

@@ -10,7 +10,7 @@ import typer
 
 from evflex.cli.faults import UsageError, reported
 
-CHAPTERS = ("charging",)
+CHAPTERS = ("charging", "portfolio")
 
 
 @reported
@@ -42,11 +42,15 @@ def demo(
     max_charge_kw: Annotated[
         float, typer.Option(metavar="KW", min=0.1, help="Charging power where your sessions have none.")
     ] = 7.4,
+    assets: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Cars of the chapter portfolio.")] = 100_000,
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the picture and the tables.")] = Path(
         "evflex-demo"
     ),
 ) -> None:
-    """Plan a day of charging on a server of its own and show what it saves."""
+    """Plan a day of charging on a server of its own and show what it saves.
+
+    The chapter charging plans a car park and a street, or a day of yours; portfolio plans a fleet of 100 000 cars.
+    """
     if chapter not in CHAPTERS:
         close = difflib.get_close_matches(chapter, CHAPTERS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(CHAPTERS)}"
@@ -54,6 +58,13 @@ def demo(
     if (sessions is None) != (prices is None):
         raise UsageError("give both --sessions and --prices, or neither for the packaged day")
     # pandas, matplotlib and the server take a second to import, which no other command should wait for
+    if chapter == "portfolio":
+        if sessions is not None:
+            raise UsageError("the chapter portfolio generates its fleet; --sessions and --prices go with charging")
+        from evflex.cli.demo.portfolio.run import run as run_portfolio
+
+        run_portfolio(assets, output)
+        return
     from evflex.cli.demo.files import FileOptions, site_from_files
     from evflex.cli.demo.packaged import packaged_sites
     from evflex.cli.demo.run import run

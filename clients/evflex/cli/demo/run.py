@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from evflex.cli.demo.figure import draw
 from evflex.cli.demo.own_server import own_server
 from evflex.cli.demo.report import print_notes, print_table, write_csv
 from evflex.cli.demo.site import DemoSite
-from evflex.cli.faults import UsageError
+from evflex.cli.demo.stage import output_folder, print_written, progress_bar
 from evflex.client import EvflexClient, Schedule
 
 
@@ -26,19 +25,8 @@ def run(sites: list[DemoSite], folder: Path) -> None:
         UsageError: The folder cannot be written.
         EvflexError: A call failed.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror}") from None
     console = Console()
-    progress = Progress(
-        TextColumn("{task.description:<44}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=False,
-    )
-    with progress:
+    with output_folder(folder), progress_bar(console) as progress:
         task = progress.add_task("Starting a server and compiling its kernels", total=len(sites) + 2)
         pairs: list[tuple[DemoSite, Schedule]] = []
         with own_server() as address, EvflexClient(address) as client:
@@ -49,15 +37,12 @@ def run(sites: list[DemoSite], folder: Path) -> None:
                 progress.advance(task)
         progress.update(task, description="Drawing")
         picture = folder / "demo.png"
-        try:
-            draw(pairs, picture)
-            files = [picture, *(path for pair in pairs for path in write_csv(*pair, folder))]
-        except OSError as error:
-            raise UsageError(f"cannot write to {folder}: {error.strerror}") from None
+        draw(pairs, picture)
+        files = [picture, *(path for pair in pairs for path in write_csv(*pair, folder))]
         progress.update(task, description="Done", advance=1)
     for site, schedule in pairs:
         console.print()
         print_table(console, site, schedule)
     console.print()
     print_notes(console, sites)
-    console.print("Written: " + ", ".join(map(str, files)), highlight=False, soft_wrap=True)
+    print_written(console, files)

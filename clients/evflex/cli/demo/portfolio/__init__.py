@@ -1,0 +1,1 @@
+"""The chapter `portfolio`: a fleet of electric vehicles under one limit."""

@@ -1,0 +1,1 @@
+"""Portfolios and their plans: tables in and out of `evflex.dispatch.v1`."""
