@@ -38,7 +38,7 @@ def dispatch_objective(setting: Setting) -> Outcome:
             seconds = timed(ours)
             # V1G is what the ratios are taken with, and there already
             answer = peer(count, variant) if variant == Variant() else None
-            exact = answer.objective if answer else peer_optimum(count, variant).objective
+            exact = answer.answer.objective if answer else peer_optimum(count, variant).objective
             highs_s = answer.answer.solve_s if answer else peer_optimum(count, variant).solve_s
             outcome.seconds |= {f"evflex, {name}, {size}": [seconds], f"HiGHS, {name}, {size}": [highs_s]}
             ended = ours.plan.termination
