@@ -17,6 +17,8 @@ INFINITY = highspy.kHighsInf
 # Below this many columns a linear program ends faster than a caller can leave; callbacks would only slow it.
 _INTERRUPTIBLE_COLUMNS = 20_000
 _FINEST = 1e-9
+# Values of HiGHS' option simplex_strategy.
+_ANY_SIMPLEX, _PRIMAL = 0, 4
 # A point costs what HiGHS says, up to rounding: absolute, and relative to its cost.
 _COST_TOLERANCE = 1e-6
 
@@ -26,6 +28,7 @@ class LpMethod(StrEnum):
 
     CHOOSE = "choose"
     SIMPLEX = "simplex"
+    PRIMAL_SIMPLEX = "primal simplex"
     INTERIOR_POINT = "ipx"
 
 
@@ -109,7 +112,7 @@ class Solver:
             lp.integrality_ = [kinds[int(whole)] for whole in program.integer]
         self._highs.passModel(lp)
         self._columns = lp.num_col_
-        self._cost = program.cost
+        self._cost = program.cost.copy()
         if self._is_mip or self._columns >= _INTERRUPTIBLE_COLUMNS:
             self._listen()
 
@@ -145,7 +148,10 @@ class Solver:
             highs.setOptionValue("mip_rel_gap", relative_gap)
             highs.setOptionValue("mip_abs_gap", max(absolute_gap, 1e-9))
         else:
-            highs.setOptionValue("solver", method.value)
+            # after new columns the last point is still feasible: primal simplex goes on from there
+            primal = method is LpMethod.PRIMAL_SIMPLEX
+            highs.setOptionValue("solver", LpMethod.SIMPLEX.value if primal else method.value)
+            highs.setOptionValue("simplex_strategy", _PRIMAL if primal else _ANY_SIMPLEX)
         solution = self._run()
         if self._is_mip and solution.has_point and self._misjudged(solution):
             # Presolve of HiGHS (1.16) can map a given start to a cheaper point of the reduced program, which the start
@@ -182,8 +188,17 @@ class Solver:
 
     def set_cost(self, cost: FloatArray) -> None:
         """Replace the costs of all columns."""
-        self._cost = cost
+        self._cost = cost.copy()
         self._highs.changeColsCost(self._columns, np.arange(self._columns, dtype=np.int32), cost)
+
+    def set_costs_of(self, columns: IntArray, cost: FloatArray) -> None:
+        """Replace the costs of some columns."""
+        self._cost[columns] = cost
+        self._highs.changeColsCost(len(columns), columns.astype(np.int32), cost)
+
+    def set_row_bounds(self, rows: IntArray, lower: FloatArray, upper: FloatArray) -> None:
+        """Replace the bounds of some rows."""
+        self._highs.changeRowsBounds(len(rows), rows.astype(np.int32), lower, upper)
 
     def set_bounds(self, columns: IntArray, lower: FloatArray, upper: FloatArray) -> None:
         """Replace the bounds of some columns."""

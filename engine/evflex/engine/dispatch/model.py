@@ -98,9 +98,7 @@ class Fleet:
             value = given.pop(name, None)
             if value is None:
                 value = values["energy_needed_kwh"].copy() if name == "energy_headroom_kwh" else default
-            array = np.empty(count, dtype=kind)
-            array[...] = value
-            values[name] = array
+            values[name] = _column(name, value, count, kind)
         if given:
             raise KeyError(f"a fleet has no column {next(iter(given))}")
         return cls(**values)  # type: ignore[arg-type]
@@ -141,6 +139,19 @@ _COLUMNS: dict[str, tuple[float, type[np.generic]]] = {
     "discharge_cost_per_kwh": (0.0, np.float64),
     "energy_value_per_kwh": (0.0, np.float64),
 }
+
+
+def _column(name: str, value: NDArray[np.generic] | float, count: int, kind: type[np.generic]) -> NDArray[np.generic]:
+    """A column of its own type; a whole number that does not fit becomes the nearest: it must not wrap into a valid."""
+    entries = np.asarray(value)
+    if entries.ndim and entries.shape != (count,):
+        raise ValueError(f"{name} must have shape {(count,)}, has {entries.shape}")
+    if issubclass(kind, np.integer) and not np.can_cast(entries.dtype, kind):
+        entries = entries.clip(np.iinfo(kind).min, np.iinfo(kind).max)
+    array = np.empty(count, dtype=kind)
+    array[...] = entries
+    return array
+
 
 # Columns by their names in the public contract.
 WIRE_NAMES: dict[str, str] = {
@@ -305,12 +316,16 @@ class DispatchProblem:
         rules.check(
             isfinite(price) and price > 0.0, f"{path}.violation_price_per_kwh", f"must be finite and > 0, is {price}"
         )
-        for name, values in (("max_export_kw", limit.lower_kw), ("max_import_kw", limit.upper_kw)):
-            if rules.length(f"{path}.{name}", len(values), (steps,)):
-                rules.check(not np.isnan(values).any(), f"{path}.{name}", "must be a number")
-        if len(limit.lower_kw) == len(limit.upper_kw) == steps:
-            crossed = np.flatnonzero(~(limit.lower_kw <= limit.upper_kw)).tolist()
-            for k in crossed:
+        lower, upper = limit.lower_kw, limit.upper_kw
+        sound = True
+        for name, values, bound, possible in (
+            ("max_export_kw", lower, "below inf", lower < inf),
+            ("max_import_kw", upper, "above -inf", upper > -inf),
+        ):
+            sound &= rules.length(f"{path}.{name}", len(values), (steps,))
+            rules.check(bool(possible.all()), f"{path}.{name}", f"must be a number {bound}")
+        if sound:
+            for k in np.flatnonzero(lower > upper).tolist():
                 rules.check(False, f"{path}.max_import_kw[{k}]", "must not lie below -max_export_kw")
 
     def _check_profiles(self, rules: Rules) -> None:

@@ -1,0 +1,76 @@
+"""A part of the fleet: assets that one oracle answers for, in blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evflex.engine.dispatch.columns import Columns
+from evflex.engine.dispatch.prices import Prices
+from evflex.engine.dispatch.workers import Workers
+from evflex.engine.supply_tree import FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """Which price vectors each block mixes, and with which weights.
+
+    Attributes:
+        added: What limits add to prices, one vector a row, (V, T).
+        begin: First entry of each block, and the end of the last, (B + 1,).
+        vector: Vector of each entry, (entries,).
+        weight: Weight of each entry; those of a block add up to 1, (entries,).
+    """
+
+    added: FloatArray
+    begin: IntArray
+    vector: IntArray
+    weight: FloatArray
+
+    def of_block(self, block: int) -> tuple[FloatArray, FloatArray]:
+        """Vectors (J, T) and weights (J,) of a block."""
+        at = slice(int(self.begin[block]), int(self.begin[block + 1]))
+        return self.added[self.vector[at]], self.weight[at]
+
+    def blocks(self, begin: int, end: int) -> Mixing:
+        """The same for some blocks only."""
+        at = slice(int(self.begin[begin]), int(self.begin[end]))
+        return Mixing(self.added, self.begin[begin : end + 1] - self.begin[begin], self.vector[at], self.weight[at])
+
+
+class Part(Protocol):
+    """Assets that one oracle answers for, sorted into blocks.
+
+    Attributes:
+        rows: Row of the fleet of each asset, (m,).
+        block_begin: First asset of each block, and the end of the last, (B + 1,).
+        block_signature: Signature of each block, (B,).
+        nets: Whether a mixture of powers is netted, so that its sums and costs are not the mixture of theirs.
+    """
+
+    rows: IntArray
+    block_begin: IntArray
+    block_signature: IntArray
+    nets: bool
+
+    def respond(self, added: FloatArray, prices: Prices, workers: Workers) -> Columns:
+        """What each block does where limits add (S, T) to the prices."""
+
+    def powers(self, chosen: IntArray, added: FloatArray, weight: FloatArray, prices: Prices) -> FloatArray:
+        """Powers of assets of one block, mixed of their answers to J vectors.
+
+        Args:
+            chosen: Assets of the part, ascending, (m,).
+            added: What limits add, (J, T).
+            weight: Weights, (J,).
+            prices: Prices without limits.
+
+        Returns:
+            Shape (m, T).
+        """
+
+    def to_arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Everything that ``powers`` reads; the class' ``from_arrays`` is the way back."""

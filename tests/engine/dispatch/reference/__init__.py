@@ -1,0 +1,1 @@
+"""Slow, obvious twins of portfolio dispatch: they share no code with it."""
