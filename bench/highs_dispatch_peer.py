@@ -17,7 +17,8 @@ from bench.highs_peer import INFINITY, Options, solver
 from bench.instances import FloatArray, IntArray
 from evflex.engine.dispatch.model import AssetKind, DispatchProblem, Fleet, LimitScope
 
-# Every way to run HiGHS on such a program that this benchmark tries, to HiGHS' own tolerances. HiPO is in some builds only.
+# Every way to run HiGHS on such a program that this benchmark tries, to HiGHS' own tolerances. HiPO is in some builds
+# only.
 DISPATCH_MODES: dict[str, dict[str, str | int | float]] = {
     "interior point": {"solver": "ipx", "run_crossover": "off"},
     "interior point, no presolve": {"solver": "ipx", "run_crossover": "off", "presolve": "off"},

@@ -82,7 +82,8 @@ def dispatch_v2g(setting: Setting) -> Outcome:
                 peer=ours.plan.termination.method)  # fmt: skip
     outcome.add(
         "time", "1 000 000 vehicles with V2G, in times of HiGHS on 10 000 without", seconds / run.answer.solve_s, "×",
-        at_most=5.0, peer=f"{shown(seconds)} beside {shown(run.answer.solve_s)} ({run.mode}); {shown(run.loose_s)} to 1e-4",
+        at_most=5.0,
+        peer=f"{shown(seconds)} beside {shown(run.answer.solve_s)} ({run.mode}); {shown(run.loose_s)} to 1e-4",
     )  # fmt: skip
     outcome.details["evflex"] = ours.told()
     return outcome

@@ -99,7 +99,7 @@ class PlannedFleet:
 
 def plan_with(problem: DispatchProblem, options: PlanOptions, oracle: Oracle) -> FleetPlan:
     """The solver; the only place of the benchmark that calls it in this process."""
-    from evflex.engine.dispatch import plan_portfolio  # type: ignore[attr-defined]
+    from evflex.engine.dispatch import plan_portfolio
 
     # the solver's own switch between its oracles belongs here
     del oracle
