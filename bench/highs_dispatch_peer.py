@@ -29,7 +29,7 @@ DISPATCH_MODES: dict[str, dict[str, str | int | float]] = {
     "first order (PDLP)": {"solver": "pdlp"},
 }
 # The same to a wider tolerance, of rows as well as of the gap.
-_LOOSE: dict[str, str | int | float] = {"kkt_tolerance": 1e-4}
+_LOOSE: dict[str, str | int | float] = {"kkt_tolerance": 1e-4, "ipm_optimality_tolerance": 1e-4}
 LOOSE_MODES: dict[str, Options] = {
     f"{mode}, to 1e-4": DISPATCH_MODES[mode] | _LOOSE
     for mode in ("interior point", "interior point, no presolve", "HiPO", "first order (PDLP)")
@@ -168,19 +168,13 @@ def available(modes: Mapping[str, Options]) -> tuple[str, ...]:
 def try_modes(
     program: DispatchProgram, modes: Sequence[str], time_limit_s: float, *, patience: float
 ) -> dict[str, DispatchAnswer]:
-    """Answers of the modes that ended within `patience` times the best so far; the first may take the whole limit.
-
-    Raises:
-        RuntimeError: None ended.
-    """
+    """Answers of the modes that ended within `patience` times the best so far; the first may take the whole limit."""
     answers: dict[str, DispatchAnswer] = {}
     for mode in modes:
         limit_s = min([time_limit_s, *(patience * answer.solve_s + 0.1 for answer in answers.values())])
         answer = solve_dispatch(program, mode, limit_s)
         if answer.optimal:
             answers[mode] = answer
-    if not answers:
-        raise RuntimeError(f"HiGHS solved the fleet's program in no mode within {time_limit_s:g} s")
     return answers
 
 
