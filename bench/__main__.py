@@ -1,4 +1,4 @@
-"""Command line: `python -m bench [names…] [--output DIR]`."""
+"""Command line: `python -m bench [names…] [--domain DOMAIN] [--output DIR]`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 import bench.cases  # noqa: F401 fills the registry
 from bench.picture import draw_overview, draw_sizes
 from bench.registry import CASES, Case, Outcome, Setting
-from bench.report import RESULTS_FOLDER, asked, load, number, remarks, render, save, verdict
+from bench.report import RESULTS_FOLDER, SIZES, asked, load, number, of_domain, remarks, render, save, verdict
 from bench.timing import shown
 from evflex.engine.charging import warm_up
 
@@ -36,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = 0
     if not given.report:
         warm_up()
-        failed = run_cases([CASES[name] for name in given.names or CASES], Setting(given.quick), given.output, console)
+        chosen = [CASES[name] for name in given.names or CASES]
+        chosen = [case for case in chosen if given.domain in ("", case.domain)]
+        failed = run_cases(chosen, Setting(given.quick), given.output, console)
     write_report(given.output)
     return 1 if failed else 0
 
@@ -69,7 +71,8 @@ def write_report(output: Path) -> None:
     if not results:
         return
     draw_overview(results, output / RESULTS_FOLDER / "overview.png")
-    draw_sizes(results, output / RESULTS_FOLDER / "sizes.png")
+    for domain, (picture, counted) in SIZES.items():
+        draw_sizes(of_domain(results, domain), output / RESULTS_FOLDER / picture, counted)
     (output / "RESULTS.md").write_text(render(results, remarks()), encoding="utf-8")
 
 
@@ -85,15 +88,19 @@ def _tables(case: Case, outcome: Outcome, seconds: float) -> Iterator[Table]:
         yield table
     if outcome.phases:
         sizes = list(next(iter(outcome.phases.values())))
-        table = Table("phase", *(f"{size} sessions" for size in sizes), title=title, title_justify="left")
+        counted = SIZES[case.domain][1]
+        table = Table("phase", *(f"{size} {counted}" for size in sizes), title=title, title_justify="left")
         for phase, row in outcome.phases.items():
-            table.add_row(phase, *(shown(row[size]) for size in sizes))
+            table.add_row(phase, *(shown(row[size]) if size in row else "" for size in sizes))
         yield table
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m bench", description="Measure what must be reached, beside its peers.")
     parser.add_argument("names", nargs="*", choices=[[], *CASES], metavar="name", help="cases; all where none is named")
+    parser.add_argument(
+        "--domain", default="", choices=list(SIZES), help="only the cases of a part of the contract; all by default"
+    )
     parser.add_argument(
         "--output", type=Path, default=_DEFAULT_OUTPUT, metavar="DIR", help="for RESULTS.md and results/"
     )

@@ -15,7 +15,7 @@ from bench.report import asked, figures, number
 
 _INK, _QUIET, _GRID = "#1d2b36", "#7b8a95", "#dfe5e9"
 _MET, _MISSED = "#0a7d8c", "#b3261e"
-_LINES = ("#0a7d8c", "#e07b39", "#5b4b8a")
+_LINES = ("#0a7d8c", "#e07b39", "#5b4b8a", "#7a9a01", "#b3261e")
 # Shares outside are drawn at the border.
 _LEAST, _MOST = 1e-3, 30.0
 
@@ -43,8 +43,8 @@ def draw_overview(results: list[dict[str, Any]], path: Path) -> None:
     _save(sheet, path)
 
 
-def draw_sizes(results: list[dict[str, Any]], path: Path) -> bool:
-    """Seconds by number of sessions, both axes logarithmic; False where no result has points."""
+def draw_sizes(results: list[dict[str, Any]], path: Path, counted: str) -> bool:
+    """Seconds by number of what is `counted`, both axes logarithmic; False where no result has points."""
     curves = {name: points for result in results for name, points in result["curves"].items() if points}
     if not curves:
         return False
@@ -54,7 +54,7 @@ def draw_sizes(results: list[dict[str, Any]], path: Path) -> bool:
     for (name, points), colour in zip(curves.items(), _LINES, strict=False):
         sizes, seconds = zip(*points, strict=True)
         axes.loglog(sizes, seconds, "o-", color=colour, linewidth=1.8, markersize=4.5, label=name)
-    axes.set_xlabel("sessions × 96 steps", color=_QUIET, fontsize=9)
+    axes.set_xlabel(f"{counted} × 96 steps", color=_QUIET, fontsize=9)
     axes.set_ylabel("seconds (median)", color=_QUIET, fontsize=9)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", " ")))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

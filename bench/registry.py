@@ -10,6 +10,7 @@ from typing import Literal
 from bench.instances import Site, data_folder, generated_site, shared_site
 
 Sense = Literal["<=", ">="]
+Domain = Literal["charging", "dispatch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,8 @@ class Case:
         run: Measures.
         sizes: Sizes that it covers.
         needs_data: Whether even a quick try needs the shared data.
+        generated: Whether it never needs the shared data.
+        domain: Part of the contract that it measures.
     """
 
     name: str
@@ -130,10 +133,12 @@ class Case:
     run: Callable[[Setting], Outcome]
     sizes: tuple[int, ...]
     needs_data: bool
+    generated: bool = False
+    domain: Domain = "charging"
 
     def missing(self, setting: Setting) -> str:
         """Why it cannot run here; empty when it can."""
-        if (self.needs_data or not setting.quick) and not data_folder().is_dir():
+        if (self.needs_data or not (setting.quick or self.generated)) and not data_folder().is_dir():
             return "needs the data sets in the folder named by EVFLEX_SHARED_DATA"
         return ""
 
@@ -142,14 +147,15 @@ CASES: dict[str, Case] = {}
 
 
 def case(
-    name: str, title: str, *, sizes: tuple[int, ...] = (), needs_data: bool = False
-) -> Callable[[Callable[[Setting], Outcome]], Callable[[Setting], Outcome]]:
+    name: str, title: str, *, sizes: tuple[int, ...] = (), needs_data: bool = False, generated: bool = False,
+    domain: Domain = "charging",
+) -> Callable[[Callable[[Setting], Outcome]], Callable[[Setting], Outcome]]:  # fmt: skip
     """Enter a function into the registry."""
 
     def enter(run: Callable[[Setting], Outcome]) -> Callable[[Setting], Outcome]:
         if name in CASES:
             raise ValueError(f"case {name!r} is registered twice")
-        CASES[name] = Case(name, title, run, sizes, needs_data)
+        CASES[name] = Case(name, title, run, sizes, needs_data, generated, domain)
         return run
 
     return enter

@@ -16,6 +16,8 @@ from bench.timing import shown
 
 REMARKS = Path(__file__).with_name("remarks.toml")
 RESULTS_FOLDER = "results"
+# Picture of times by size, and what sizes count, for each domain.
+SIZES: dict[str, tuple[str, str]] = {"charging": ("sizes.png", "sessions"), "dispatch": ("fleets.png", "assets")}
 Row = dict[str, Any]
 
 
@@ -37,6 +39,11 @@ def load(output: Path) -> list[Row]:
         if path.is_file():
             found.append(json.loads(path.read_text(encoding="utf-8")))
     return found
+
+
+def of_domain(results: list[Row], domain: str) -> list[Row]:
+    """The results of a part of the contract."""
+    return [result for result in results if CASES[result["case"]].domain == domain]
 
 
 def figures(result: Row) -> list[Figure]:
@@ -96,7 +103,10 @@ def render(results: list[Row], kept: dict[str, dict[str, str]]) -> str:
             remark = kept.get(result["case"], {}).get(figure.key, "")
             cells = [figure.title, asked(figure), number(figure.measured, figure.unit), verdict(figure), figure.peer]
             lines.append("| " + " | ".join(_cell(text) for text in (*cells, remark)) + " |")
-    lines += ["", "![Time by number of sessions](results/sizes.png)", ""] if any(r["curves"] for r in results) else [""]
+    lines.append("")
+    for domain, (picture, counted) in SIZES.items():
+        if any(result["curves"] for result in of_domain(results, domain)):
+            lines += [f"![Time by number of {counted}]({RESULTS_FOLDER}/{picture})", ""]
     for result in results:
         lines += _section(result)
     return "\n".join(lines).rstrip() + "\n"
@@ -110,9 +120,11 @@ def _section(result: Row) -> Iterable[str]:
     table = result.get("phases")
     if table:
         sizes = list(next(iter(table.values())))
-        yield from (f"| phase | {' | '.join(f'{size} sessions' for size in sizes)} |", "|---" * (len(sizes) + 1) + "|")
+        counted = SIZES[CASES[result["case"]].domain][1]
+        heads = " | ".join(f"{size} {counted}" for size in sizes)
+        yield from (f"| phase | {heads} |", "|---" * (len(sizes) + 1) + "|")
         for phase, row in table.items():
-            yield f"| {phase} | {' | '.join(shown(row[size]) for size in sizes)} |"
+            yield f"| {phase} | {' | '.join(shown(row[size]) if size in row else '' for size in sizes)} |"
         yield ""
     if result["seconds"]:
         yield from ("| timed | runs | median | fastest | slowest |", "|---|---|---|---|---|")

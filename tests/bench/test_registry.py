@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-import bench.cases  # noqa: F401 fills the registry
+import bench.__main__
+import bench.cases
+import evflex.engine.dispatch
 from bench import registry
 from bench.__main__ import main, run_cases, write_report
 from bench.registry import CASES, Case, Outcome, Setting
@@ -18,7 +21,17 @@ from bench.registry import CASES, Case, Outcome, Setting
 NAMES = [
     "lp_n1000", "milp_n100", "subsamples", "no_minimum", "starts", "quantum", "scale_10000", "many_sites",
     "rpc_share", "real_days", "ranking", "phases",
+    "dispatch_million", "dispatch_v2g", "dispatch_elaad", "dispatch_objective", "dispatch_minimum", "dispatch_feeders",
+    "dispatch_served",
 ]  # fmt: skip
+OF_DISPATCH = ["dispatch_million", "dispatch_v2g", "dispatch_objective", "dispatch_minimum", "dispatch_feeders"]
+# The cases are there before what they measure.
+needs_solver = pytest.mark.skipif(
+    not hasattr(evflex.engine.dispatch, "plan_portfolio"), reason="the solver of portfolios is not there yet"
+)
+needs_service = pytest.mark.skipif(
+    find_spec("evflex.server.dispatch") is None, reason="the service of portfolios is not there yet"
+)
 OF_ONE_PROCESS = ["lp_n1000", "milp_n100", "subsamples", "no_minimum", "quantum", "ranking"]
 
 
@@ -61,6 +74,27 @@ def test_a_case_with_a_server_of_its_own_runs_on_tiny_sites(name: str, tmp_path:
     assert "tiny generated sites" in (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
 
 
+@needs_solver
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_DISPATCH)
+def test_a_dispatch_case_runs_on_tiny_fleets(name: str, tmp_path: Path, quiet: Console) -> None:
+    assert run_cases([CASES[name]], Setting(quick=True), tmp_path, quiet) == 0
+
+
+@needs_solver
+@needs_service
+@pytest.mark.slow
+def test_a_portfolio_is_served(tmp_path: Path, quiet: Console) -> None:
+    assert run_cases([CASES["dispatch_served"]], Setting(quick=True), tmp_path, quiet) == 0
+
+
+@needs_solver
+@pytest.mark.slow
+@pytest.mark.shared_data
+def test_measured_vehicles_are_planned(tmp_path: Path, quiet: Console) -> None:
+    assert run_cases([CASES["dispatch_elaad"]], Setting(quick=True), tmp_path, quiet) == 0
+
+
 @pytest.mark.slow
 @pytest.mark.shared_data
 def test_measured_days_run(tmp_path: Path, quiet: Console) -> None:
@@ -82,12 +116,26 @@ def test_without_data_a_case_is_skipped_with_a_reason(monkeypatch: pytest.Monkey
     assert "EVFLEX_SHARED_DATA" in CASES["lp_n1000"].missing(Setting())
     assert CASES["lp_n1000"].missing(Setting(quick=True)) == ""
     assert "EVFLEX_SHARED_DATA" in CASES["real_days"].missing(Setting(quick=True))
+    assert CASES["dispatch_million"].missing(Setting()) == ""
+    assert "EVFLEX_SHARED_DATA" in CASES["dispatch_elaad"].missing(Setting())
 
 
 def test_the_command_line_lists_the_cases(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["--list", "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in NAMES)
+
+
+def test_a_domain_is_run_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ran: list[str] = []
+
+    def remember(cases: Sequence[Case], *_others: object) -> int:
+        ran.extend(case.name for case in cases)
+        return 0
+
+    monkeypatch.setattr(bench.__main__, "run_cases", remember)
+    assert main(["--domain", "dispatch", "--output", str(tmp_path)]) == 0
+    assert ran == [name for name in NAMES if name.startswith("dispatch_")]
 
 
 def test_an_unknown_case_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

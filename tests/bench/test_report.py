@@ -64,6 +64,20 @@ def test_pictures_and_report_are_written_anew_from_the_files(tmp_path: Path) -> 
         assert (tmp_path / "results" / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_domain_has_a_picture_and_words_of_its_own(tmp_path: Path) -> None:
+    made = outcome()
+    made.phases = {"plan": {"1000": 0.1, "10000": 0.2}, "HiGHS": {"1000": 0.5}}
+    save(made, "dispatch_million", 1.0, tmp_path, quick=False)
+    write_report(tmp_path)
+    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert "| phase | 1000 assets | 10000 assets |" in text
+    assert "| HiGHS | 500 ms |  |" in text
+    assert "results/fleets.png" in text
+    assert "results/sizes.png" not in text
+    assert (tmp_path / "results" / "fleets.png").is_file()
+    assert not (tmp_path / "results" / "sizes.png").exists()
+
+
 def test_without_results_nothing_is_written(tmp_path: Path) -> None:
     write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
