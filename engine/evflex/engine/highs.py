@@ -210,10 +210,14 @@ class Solver:
 
     def add_columns(self, cost: FloatArray, columns: sparse.csc_array) -> None:
         """Add columns that are not negative, with their entries in the rows."""
+        self.add_entries(cost, columns.indptr[:-1], columns.indices, columns.data)
+
+    def add_entries(self, cost: FloatArray, begin: IntArray, row: IntArray, value: FloatArray) -> None:
+        """Add columns that are not negative: first entry of each, row and value of each entry."""
         count = len(cost)
         self._highs.addCols(
-            count, cost, np.zeros(count), np.full(count, INFINITY), columns.nnz, columns.indptr[:-1].astype(np.int32),
-            columns.indices.astype(np.int32), columns.data,
+            count, cost, np.zeros(count), np.full(count, INFINITY), len(value), begin.astype(np.int32),
+            row.astype(np.int32), value,
         )  # fmt: skip
         self._columns += count
         self._cost = np.append(self._cost, cost)

@@ -27,8 +27,6 @@ from evflex.engine.supply_tree import FloatArray, IntArray
 from evflex.engine.termination import relative_gap
 
 _MOST_ROUNDS = 1_000
-# So many components begin with answers to one price, for which their blocks are put together into so many.
-_MANY, _TOGETHER = 4, 16
 # Rows by themselves are done at this share of the gap that is asked of all.
 _OWN_SHARE = 0.5
 
@@ -96,16 +94,16 @@ def decompose(
 
     Args:
         oracle: The fleet.
-        start: Prices to begin with, (L, T).
+        start: Prices to begin with, of which the last is taken for the best, (K, L, T) with K >= 1.
         radius: How far prices may first move from there, per kW and step.
         stop: When the plan is good enough.
         budget: Time and cancellation; at least one round is done.
         report: Called after each round with its number and what is found.
     """
     pool = Pool(oracle, np.arange(len(oracle.coupling.lower_kw)), radius, budget)
-    price = oracle.coupling.admissible(start)
-    if pool.is_many:
-        price = pool.prime(price, radius, stop, budget)
+    for known in start[:-1]:
+        pool.learn(oracle.coupling.admissible(known))
+    price = oracle.coupling.admissible(start[-1])
     while True:
         in_time = pool.round(price)
         found = pool.found(stop)
@@ -142,70 +140,23 @@ class Pool:
         """Whether no component can prove more."""
         return all(component.mixer.settled for component in self.components)
 
-    def round(self, price: FloatArray) -> bool:
-        """Ask at prices (L, T) and mix; False where time has run out."""
+    def learn(self, price: FloatArray) -> None:
+        """Ask all that are awake at prices (L, T)."""
         awake = [component for component in self.components if component.awake]
         asked = np.zeros(len(self._oracle.signature), dtype=bool)
         for component in awake:
             asked[component.blocks] = True
-        columns, number = self._oracle.ask(price, asked), len(self._asked)
+        columns = self._oracle.ask(price, asked)
+        for component in awake:
+            component.take(len(self._asked), price, columns)
         self._asked.append(price)
         self._answers.append(columns)
-        return all(self._oracle.workers.each(lambda component: component.take(number, price, columns), awake))
 
-    @property
-    def is_many(self) -> bool:
-        """Whether there are many components of one row each, which answers to one price serve as well."""
-        sizes = [len(component.rows) for component in self.components if component.awake and len(component.rows)]
-        return len(sizes) >= _MANY and max(sizes) == 1
-
-    def prime(self, price: FloatArray, radius: float, stop: Stop, budget: Budget) -> FloatArray:
-        """Solve for the sum of all rows under one price; its answers are those of all components to begin with.
-
-        Args:
-            price: Prices to begin with, (L, T).
-            radius: How far prices may first move.
-            stop: When it is good enough.
-            budget: Time and cancellation.
-
-        Returns:
-            Prices to ask at next, (L, T).
-        """
-        oracle, coupling = self._oracle, self._oracle.coupling
-        some = [component for component in self.components if component.awake and len(component.rows)]
-        rows = np.concatenate([component.rows for component in some])
-        least, most = coupling.price_range()
-        together = Mixer(
-            coupling.lower_kw[rows].sum(axis=0)[None, :], coupling.upper_kw[rows].sum(axis=0)[None, :],
-            least[rows].min(axis=0)[None, :], most[rows].max(axis=0)[None, :], min(len(some), _TOGETHER), radius, budget,
-        )  # fmt: skip
-        label = np.full(len(oracle.signature), -1)
-        for k, component in enumerate(some):
-            label[component.blocks] = k % _TOGETHER
-        at = np.flatnonzero(label >= 0)
-        common = price[rows].mean(axis=0)[None, :]
-        in_time = True
-        while in_time and not budget.spent and len(self._asked) < _MOST_ROUNDS:
-            price = coupling.admissible(np.repeat(common, len(price), axis=0))
-            columns = oracle.ask(price, np.ones(len(oracle.signature), dtype=bool))
-            self._asked.append(price)
-            self._answers.append(columns)
-            power = np.zeros((min(len(some), _TOGETHER), 1, price.shape[1]))
-            np.add.at(power[:, 0], label[at], columns.power_kw[at])
-            cost = np.bincount(label[at], weights=columns.cost[at], minlength=len(power))
-            in_time = together.take(common, float(columns.least[at].sum()), power, cost)
-            scale = float(np.abs(columns.figures.sum(axis=0)).sum())
-            if stop.met(together.objective, together.bound, scale) or together.settled:
-                break
-            common = together.next_price()
-
-        def begin(component: Component) -> None:
-            for number, (asked, columns) in enumerate(zip(self._asked, self._answers, strict=True)):
-                component.keep(number, asked, columns)
-            component.mixer.mix()
-
-        oracle.workers.each(begin, [component for component in self.components if component.awake])
-        return self.next_price(price)
+    def round(self, price: FloatArray) -> bool:
+        """Ask all that are awake at prices (L, T), and mix; False where time has run out."""
+        self.learn(price)
+        awake = [component for component in self.components if component.awake]
+        return all(self._oracle.workers.each(lambda component: component.mixer.mix(), awake))
 
     def rest(self, stop: Stop) -> None:
         """Let components be that are good enough by themselves."""
@@ -296,19 +247,14 @@ class Component:
         self.awake = len(blocks) > 0
         self._scale = 0.0
 
-    def take(self, number: int, price: FloatArray, columns: Columns) -> bool:
-        """Take the answers of a round at prices of all rows, (L, T), and mix; False where time has run out."""
-        self.keep(number, price, columns)
-        return self.mixer.mix()
-
-    def keep(self, number: int, price: FloatArray, columns: Columns) -> None:
+    def take(self, number: int, price: FloatArray, columns: Columns) -> None:
         """Take the answers of a round."""
         power = columns.power_kw[self.blocks]
         self.taken.append(number)
         self._scale = max(self._scale, float(np.abs(columns.figures[self.blocks].sum(axis=0)).sum()))
         entries = self._member[:, self.rows, None] * power[:, None, :]
         least = float(columns.least[self.blocks].sum())
-        self.mixer.keep(price[self.rows], least, entries, self._cost(price, columns))
+        self.mixer.take(price[self.rows], least, entries, self._cost(price, columns))
 
     def reprice(self, price: FloatArray, answers: list[Columns]) -> None:
         """Cost all answers anew at other prices of the rows that are mixed elsewhere."""

@@ -93,10 +93,17 @@ class Master:
             power_kw: What each adds to the rows, (m, L, T).
             cost: Cost of each, (m,).
         """
-        rows = np.zeros((len(block), self._rows + self._blocks))
-        rows[:, : self._rows] = power_kw[:, self._limited] / self._power_scale
-        rows[np.arange(len(block)), self._rows + block] = 1.0
-        self._solver.add_columns(cost / self._cost_scale, sparse.csc_array(rows.T))
+        entries = power_kw[:, self._limited] / self._power_scale
+        column, row = np.nonzero(entries)
+        count = np.bincount(column, minlength=len(block)) + 1
+        end = np.cumsum(count)
+        rows, values = np.empty(end[-1], dtype=np.int64), np.empty(end[-1])
+        # the last entry of a column is that of its block
+        own = np.zeros(end[-1], dtype=bool)
+        own[end - 1] = True
+        rows[own], values[own] = self._rows + block, 1.0
+        rows[~own], values[~own] = row, entries[column, row]
+        self._solver.add_entries(cost / self._cost_scale, end - count, rows, values)
 
     def recost(self, cost: FloatArray) -> None:
         """Replace the costs of all columns added so far, (columns,)."""

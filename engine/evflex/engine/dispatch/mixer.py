@@ -60,8 +60,8 @@ class Mixer:
         if not blocks:
             self.bound = self.objective = self._violation(np.zeros_like(lower_kw))
 
-    def take(self, price: FloatArray, least: float, power_kw: FloatArray, cost: FloatArray) -> bool:
-        """Take the answers of all blocks at some prices, and mix; False where time has run out.
+    def take(self, price: FloatArray, least: float, power_kw: FloatArray, cost: FloatArray) -> None:
+        """Take the answers of all blocks at some prices.
 
         Args:
             price: Prices of the rows at which the blocks were asked, (L, T).
@@ -69,11 +69,6 @@ class Mixer:
             power_kw: What each block adds to the rows, (blocks, L, T).
             cost: Cost of each block's answer without the prices of these rows, (blocks,).
         """
-        self.keep(price, least, power_kw, cost)
-        return self.mix()
-
-    def keep(self, price: FloatArray, least: float, power_kw: FloatArray, cost: FloatArray) -> None:
-        """Take answers as :meth:`take` does, but do not mix yet."""
         self._follow(price, least - limits_worth(price, self._lower, self._upper))
         if self._master is None and self._lower.size:
             scale_kw = max(float(np.abs(power_kw).sum(axis=0).max()), 1e-3)
@@ -99,7 +94,7 @@ class Mixer:
         self.mix()
 
     def mix(self) -> bool:
-        """Mix what is kept; False where time has run out."""
+        """Mix what was taken; False where time has run out."""
         if self._master is None:
             if self._count:
                 self.objective = float(self._costs[self._count - self._blocks : self._count].sum())

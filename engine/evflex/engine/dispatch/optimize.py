@@ -17,12 +17,10 @@ from evflex.engine.dispatch.decomposition import Decomposed, Stop, decompose, mi
 from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
 from evflex.engine.dispatch.plan import FleetPlan, PlanProgress
 from evflex.engine.dispatch.report import report_plan
+from evflex.engine.dispatch.start import known_prices
 from evflex.engine.dispatch.setpoints import MixedSetpoints
 from evflex.engine.dispatch.workers import Workers
 from evflex.engine.validation import Rules
-
-# How far prices may first move, as a share of the dearest price (measured: half or twice as much need as many rounds).
-_RADIUS = 0.1
 
 
 def plan_portfolio(
@@ -60,9 +58,8 @@ def plan_portfolio(
 
     with Workers() as workers:
         oracle = build_oracle(problem, workers)
-        start = np.zeros_like(oracle.coupling.lower_kw)
-        radius = _RADIUS * float(np.abs(oracle.prices.draw).max())
         stop = Stop(options.relative_gap, options.absolute_gap)
+        start, radius = known_prices(problem, stop, budget, workers)
         found = decompose(oracle, start, radius, stop, budget, tell)
         mixing = mixing_of(found, oracle.coupling, oracle.signature)
         ends = np.cumsum([0, *(len(part.block_signature) for part in oracle.parts)])
