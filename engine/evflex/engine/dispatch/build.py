@@ -23,8 +23,14 @@ from evflex.engine.supply_tree import FloatArray, IntArray
 _WINDOW_BLOCKS, _STORAGE_BLOCKS = 16, 48
 
 
-def build_oracle(problem: DispatchProblem, workers: Workers) -> FleetOracle:
-    """The fleet of a problem in parts."""
+def build_oracle(problem: DispatchProblem, workers: Workers, window_blocks: int = _WINDOW_BLOCKS) -> FleetOracle:
+    """The fleet of a problem in parts.
+
+    Args:
+        problem: The problem.
+        workers: Threads.
+        window_blocks: Blocks of assets that only charge.
+    """
     fleet = wished(problem)
     held = hold_reserves(problem, fleet)
     coupling = couple(problem, held.rows)
@@ -38,7 +44,7 @@ def build_oracle(problem: DispatchProblem, workers: Workers) -> FleetOracle:
         # vehicles with a minimum are a part of their own, which in_patterns can replace
         rows = np.flatnonzero(charges & present & some)
         if len(rows):
-            parts.append(WindowPart.of(fleet, windows, rows, coupling.signature, problem.grid, _WINDOW_BLOCKS))
+            parts.append(WindowPart.of(fleet, windows, rows, coupling.signature, problem.grid, window_blocks))
     rows = np.flatnonzero(~charges & ~pv & present)
     if len(rows):
         parts.append(_storage_part(problem, held, coupling, rows))

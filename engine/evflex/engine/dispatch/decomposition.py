@@ -12,7 +12,7 @@ themselves, all from the same round of answers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -73,6 +73,18 @@ class Decomposed:
     met: bool
     rounds: int
 
+    def better_of(self, before: Decomposed | None, stop: Stop) -> Decomposed:
+        """The cheaper of this and what was found before, with the better bound: a mixture at prices held in a box may be
+        dearer than an earlier one.
+        """
+        if before is None:
+            return self
+        bound = max(self.bound, before.bound)
+        best = self if self.objective <= before.objective else before
+        bound = min(bound, best.objective)
+        met = stop.met(best.objective, bound, cost_scale(best.figures, best.objective))
+        return replace(best, bound=bound, met=met, rounds=self.rounds)
+
     @property
     def gap(self) -> float:
         """Relative gap."""
@@ -103,10 +115,10 @@ def decompose(
     pool = Pool(oracle, np.arange(len(oracle.coupling.lower_kw)), radius, budget)
     for known in start[:-1]:
         pool.learn(oracle.coupling.admissible(known))
-    price = oracle.coupling.admissible(start[-1])
+    price, found = oracle.coupling.admissible(start[-1]), None
     while True:
         in_time = pool.round(price)
-        found = pool.found(stop)
+        found = pool.found(stop).better_of(found, stop)
         report(found.rounds, found)
         if found.met or not in_time or pool.settled or budget.spent or found.rounds >= _MOST_ROUNDS:
             return found
@@ -163,10 +175,17 @@ class Pool:
         for component in self.components:
             component.awake = not component.good_enough(stop)
 
+    def good_enough(self, stop: Stop) -> bool:
+        """Whether all components together are as good as asked."""
+        mixers = [component.mixer for component in self.components]
+        gap = sum(mixer.objective - mixer.bound for mixer in mixers)
+        scale = sum(component.scale for component in self.components)
+        return gap <= max(stop.relative_gap * scale, stop.absolute_gap) or not any(c.awake for c in self.components)
+
     def wake(self, price: FloatArray) -> None:
         """Go on with all components at other prices of the rows that are mixed elsewhere, (L, T)."""
         for component in self.components:
-            component.awake = True
+            component.awake = len(component.blocks) > 0
         self._oracle.workers.each(lambda component: component.reprice(price, self._answers), self.components)
 
     def next_price(self, price: FloatArray) -> FloatArray:
@@ -234,6 +253,7 @@ class Component:
         mixer: What mixes them.
         taken: Rounds whose answers were taken.
         awake: Whether it still asks.
+        scale: Sum of the absolute terms of its last answer.
     """
 
     def __init__(self, oracle: FleetOracle, rows: IntArray, blocks: IntArray, radius: float, budget: Budget) -> None:
@@ -245,13 +265,13 @@ class Component:
         self.mixer = Mixer(coupling.lower_kw[rows], coupling.upper_kw[rows], least, most, len(blocks), radius, budget)
         self.taken: list[int] = []
         self.awake = len(blocks) > 0
-        self._scale = 0.0
+        self.scale = 0.0
 
     def take(self, number: int, price: FloatArray, columns: Columns) -> None:
         """Take the answers of a round."""
         power = columns.power_kw[self.blocks]
         self.taken.append(number)
-        self._scale = max(self._scale, float(np.abs(columns.figures[self.blocks].sum(axis=0)).sum()))
+        self.scale = float(np.abs(columns.figures[self.blocks].sum(axis=0)).sum())
         entries = self._member[:, self.rows, None] * power[:, None, :]
         least = float(columns.least[self.blocks].sum())
         self.mixer.take(price[self.rows], least, entries, self._cost(price, columns))
@@ -271,12 +291,17 @@ class Component:
             cost = cost + (added * columns.power_kw[self.blocks]).sum(axis=1)
         return cost
 
+    def adds(self, rows: IntArray, power_kw: FloatArray) -> FloatArray:
+        """What powers of all blocks (B, T) add to some rows through those of this component, (l, T)."""
+        added: FloatArray = self._member[:, rows].T @ power_kw[self.blocks]
+        return added
+
     def good_enough(self, stop: Stop) -> bool:
         """Whether it needs no more answers."""
         if not len(self.blocks) or self.mixer.settled:
             return True
         gap = self.mixer.objective - self.mixer.bound
-        return gap <= _OWN_SHARE * stop.relative_gap * min(self._scale, abs(self.mixer.objective))
+        return gap <= _OWN_SHARE * stop.relative_gap * self.scale
 
 
 def _independent(oracle: FleetOracle, rows: IntArray) -> list[tuple[IntArray, IntArray]]:

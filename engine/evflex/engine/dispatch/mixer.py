@@ -147,10 +147,10 @@ class Mixer:
         return self._promised - self.bound <= _SETTLED * max(abs(self.bound), abs(self._promised))
 
     def weights(self, answers: int) -> FloatArray:
-        """Weight of each answer taken, (answers, blocks); the first one where nothing was mixed."""
+        """Weight of each answer taken, (answers, blocks); the last one where nothing was mixed."""
         weight = np.zeros((answers, self._blocks))
         if self._mixture is None:
-            weight[:1] = 1.0
+            weight[-1:] = 1.0
             return weight
         mixed = self._mixture.weight.reshape(-1, self._blocks)
         mixed = np.where(mixed < _LEAST_WEIGHT, 0.0, mixed)

@@ -15,6 +15,7 @@ from evflex.engine.budget import Budget
 from evflex.engine.dispatch.build import build_oracle
 from evflex.engine.dispatch.decomposition import Decomposed, Stop, decompose, mixing_of
 from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
+from evflex.engine.dispatch.nested import decompose_nested, rows_that_hold_together
 from evflex.engine.dispatch.plan import FleetPlan, PlanProgress
 from evflex.engine.dispatch.report import report_plan
 from evflex.engine.dispatch.start import known_prices
@@ -60,7 +61,11 @@ def plan_portfolio(
         oracle = build_oracle(problem, workers)
         stop = Stop(options.relative_gap, options.absolute_gap)
         start, radius = known_prices(problem, stop, budget, workers)
-        found = decompose(oracle, start, radius, stop, budget, tell)
+        outer = rows_that_hold_together(problem, oracle)
+        if len(outer):
+            found = decompose_nested(oracle, outer, start, radius, stop, budget, tell)
+        else:
+            found = decompose(oracle, start, radius, stop, budget, tell)
         mixing = mixing_of(found, oracle.coupling, oracle.signature)
         ends = np.cumsum([0, *(len(part.block_signature) for part in oracle.parts)])
         mixings = [mixing.blocks(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]

@@ -40,6 +40,13 @@ def known_prices(problem: DispatchProblem, stop: Stop, budget: Budget, workers: 
     if len(problem.limits) >= _MANY_LIMITS and len(scopes) == 1 and rows == len(problem.limits):
         found = _solve(_under_one_limit(problem), stop, budget, workers)
         return np.repeat(_last_asked(found), rows, axis=1), _KNOWN_RADIUS * dearest
+    if len(problem.limits) >= _MANY_LIMITS and scopes == {LimitScope.FLEET, LimitScope.GROUP}:
+        fleet = [r for r, limit in enumerate(problem.limits) if limit.scope is LimitScope.FLEET]
+        found = _solve(replace(problem, limits=tuple(problem.limits[r] for r in fleet)), stop, budget, workers)
+        known = _last_asked(found)
+        start = np.zeros((len(known), rows, problem.grid.step_count))
+        start[:, fleet] = known
+        return start, _KNOWN_RADIUS * dearest
     stores = int((problem.fleet.max_discharge_kw > 0.0).sum())
     if rows and stores >= _MANY_STORES and len(problem.fleet) >= 4 * _SAMPLE:
         return _last_asked(_solve(_sampled(problem), stop, budget, workers)), _KNOWN_RADIUS * dearest
