@@ -75,6 +75,15 @@ def new_etag() -> str:
     return uuid.uuid4().hex[:16]
 
 
+def check_etag(what: str, asked: str, present: str) -> None:
+    """Raise ABORTED where another etag was asked for."""
+    if asked and asked != present:
+        raise ServiceError(
+            code_pb2.ABORTED, "ETAG_MISMATCH", f"the {what} has changed: its etag is another",
+            metadata={"etag": present},
+        )  # fmt: skip
+
+
 def may_be_uuid(text: str) -> bool:
     """Whether the database can be asked: identifiers are UUIDs, other text may hold what no database takes."""
     return len(text) == 36 and text.isascii() and text.replace("-", "").isalnum()

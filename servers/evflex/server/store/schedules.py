@@ -13,8 +13,8 @@ from google.rpc import code_pb2
 
 from evflex.server.errors import ServiceError, not_found
 from evflex.server.store.database import Database
-from evflex.server.store.requests import RequestKey, common_values, find_request, log_request, may_be_uuid
-from evflex.server.store.retention import Retention
+from evflex.server.store.requests import RequestKey, check_etag, common_values, find_request, log_request, may_be_uuid
+from evflex.server.store.retention import Retention, prune_blocks
 from evflex.server.store.tables import changes, schedule_requests, schedules
 
 
@@ -92,7 +92,8 @@ class ScheduleStore:
     def prune(self, now_unix_us: int) -> int:
         """Forget what is too old, a bounded number of rows; returns how many were deleted."""
         with self._database.writing() as connection:
-            return self._retention.prune(connection, now_unix_us, _MOST_AT_START)
+            pruned = self._retention.prune(connection, now_unix_us, _MOST_AT_START)
+            return pruned + prune_blocks(connection, now_unix_us)
 
     def save(self, news: Sequence[NewSchedule]) -> list[StoredSchedule | ServiceError]:
         """Store schedules in one transaction: all that can be stored, or none when the database fails.
@@ -214,11 +215,7 @@ class ScheduleStore:
             row = _find(connection, key.tenant_id, schedule_id)
             if row is None or not may_use_area(row.area_id):
                 raise not_found("schedule", schedule_id)
-            if etag and etag != row.etag:
-                raise ServiceError(
-                    code_pb2.ABORTED, "ETAG_MISMATCH", "the schedule has changed: its etag is another",
-                    metadata={"etag": row.etag},
-                )  # fmt: skip
+            check_etag("schedule", etag, row.etag)
             if check_only:
                 return
             connection.execute(schedules.delete().where(schedules.c.schedule_id == schedule_id))
