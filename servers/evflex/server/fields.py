@@ -25,10 +25,10 @@ NANOS = 1_000_000_000
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def check_request_id(rules: Rules, request_id: str, *, required: bool) -> None:
+def check_request_id(rules: Rules, request_id: str, *, required: bool, path: str = "request_id") -> None:
     """Report a request id that is no UUID, or is absent where it is required."""
     if request_id or required:
-        rules.check(bool(_UUID.fullmatch(request_id)), "request_id", "must be a UUID")
+        rules.check(bool(_UUID.fullmatch(request_id)), path, "must be a UUID")
 
 
 def check_id(rules: Rules, path: str, value: str, *, required: bool = False) -> None:
