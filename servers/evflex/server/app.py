@@ -202,11 +202,11 @@ class Server:
     def _dispatch_servicer(self, retention: Retention) -> DispatchServicer:
         settings = self.settings
         portfolios = PortfolioStore(self._database, retention)
-        residents = Residents(portfolios, PortfolioMemory(settings.max_portfolio_memory_bytes))
-        self._compaction = Compaction(portfolios, residents, lambda: time.time_ns() // 1_000, self.log)
+        residents = self.residents = Residents(portfolios, PortfolioMemory(settings.max_portfolio_memory_bytes))
+        self.compaction = Compaction(portfolios, residents, lambda: time.time_ns() // 1_000, self.log)
         plans = PlanStore(self._database, retention)
         planner = PortfolioPlanner(settings, self._engine, self.pool, residents, plans, known_products(), self.metrics)
-        return DispatchServicer(Keeper(settings, portfolios, residents, self._compaction), planner)
+        return DispatchServicer(Keeper(settings, portfolios, residents, self.compaction), planner)
 
     def _build(self, charging: ChargingServicer, dispatch: DispatchServicer) -> grpc.Server:
         settings = self.settings
@@ -253,7 +253,7 @@ class Server:
     def _close_parts(self) -> None:
         if not self.pool.close(_POOL_CLOSE_S):
             self.log.warning("a solve did not stop when told to")
-        self._compaction.close()
+        self.compaction.close()
         self._database.close()
         if self._metrics_port is not None:
             self._metrics_port.close()

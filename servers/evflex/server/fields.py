@@ -87,6 +87,15 @@ def decode_grid(rules: Rules, grid: time_grid_pb2.TimeGrid, path: str = "time_gr
     return TimeGrid(start_unix_s, step_s, grid.step_count)
 
 
+def sound_grid(rules: Rules, path: str, message: Message) -> TimeGrid | None:
+    """The `time_grid` of a message, None where it breaks a rule, which is reported."""
+    grid = read_grid(rules, path, message)
+    found = Rules()
+    sound = grid.validate(found, path)
+    rules.violations += merged(rules, found)[len(rules.violations) :]
+    return grid if sound else None
+
+
 def refuse(rules: Rules) -> None:
     """Raise INVALID_ARGUMENT with all that was reported, if anything was."""
     if rules.violations:

@@ -31,7 +31,7 @@ class Compaction:
         self, store: PortfolioStore, residents: Residents, now_unix_us: Callable[[], int], log: FilteringBoundLogger
     ) -> None:
         """Work on `store`."""
-        self._store = store
+        self.store = store
         self._residents = residents
         self._now_unix_us = now_unix_us
         self._log = log
@@ -70,11 +70,11 @@ class Compaction:
         with self._residents.opened(tenant_id, portfolio_id) as resident:
             with resident.portfolio.writer:
                 row, snapshot = resident.row, resident.portfolio.snapshot()
-            self._store.replace_base(
+            self.store.replace_base(
                 row, snapshot.version, self._unless_stopped(snapshot_blocks(snapshot)), self._now_unix_us()
             )
             with resident.portfolio.writer:
-                present = self._store.find(tenant_id, portfolio_id)
+                present = self.store.find(tenant_id, portfolio_id)
                 if present.etag == resident.row.etag:
                     resident.row = present
 

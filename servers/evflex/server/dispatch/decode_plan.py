@@ -24,7 +24,7 @@ from evflex.engine.timegrid import TimeGrid
 from evflex.engine.validation import Rules, Violation
 from evflex.server.dispatch.portfolio import PortfolioNames
 from evflex.server.dispatch.products import Product, Products
-from evflex.server.fields import check_id, check_request_id, duration_s, merged, read_grid
+from evflex.server.fields import check_id, check_request_id, duration_s, merged, read_grid, sound_grid
 
 FloatArray = NDArray[np.float64]
 _DEFAULTS = PlanOptions()
@@ -77,12 +77,16 @@ def decode_plan(
     sound = grid.validate(Rules())
     import_price = np.array(request.import_price_per_kwh, dtype=np.float64)
     export_price = np.array(request.export_price_per_kwh, dtype=np.float64)
+    if not len(export_price):
+        # a fault of the import price is not told twice
+        is_sound = len(import_price) == grid.step_count and bool(np.isfinite(import_price).all())
+        export_price = import_price.copy() if is_sound else np.zeros(grid.step_count if sound else 0)
     problem = DispatchProblem(
         grid=grid,
         fleet=Fleet.of(0, {}),
         profiles=Profiles.none(grid.step_count if sound else 0),
         import_price_per_kwh=import_price,
-        export_price_per_kwh=export_price if len(export_price) else import_price.copy(),
+        export_price_per_kwh=export_price,
         limits=_limits(rules, request.limits, grid, names) if sound else (),
         reserves=_reserves(rules, request.reserves, grid, products) if sound else (),
         group_count=len(names.groups),
@@ -151,18 +155,17 @@ def _reserve(
             rules.check(not len(message.up_kw), f"{path}.up_kw", f"must be empty, {product.product_id} is downward")
         if not product.is_sold_down:
             rules.check(not len(message.down_kw), f"{path}.down_kw", f"must be empty, {product.product_id} is upward")
-    own = read_grid(rules, f"{path}.time_grid", message)
-    found = Rules()
-    sound = own.validate(found, f"{path}.time_grid")
-    rules.violations += merged(rules, found)[len(rules.violations) :]
-    up = _series(rules, f"{path}.up_kw", message.up_kw, own, 0.0) if sound else None
-    down = _series(rules, f"{path}.down_kw", message.down_kw, own, 0.0) if sound else None
-    nothing = np.zeros(grid.step_count)
-    return Reserve(
-        nothing if up is None else largest_overlapping(grid, own, up),
-        nothing if down is None else largest_overlapping(grid, own, down),
-        0.0 if product is None else product.endurance_s,
-    )
+    own = sound_grid(rules, f"{path}.time_grid", message)
+    endurance_s = 0.0 if product is None else product.endurance_s
+    if own is None:
+        return Reserve(np.zeros(grid.step_count), np.zeros(grid.step_count), endurance_s)
+    up = _series(rules, f"{path}.up_kw", message.up_kw, own, 0.0)
+    down = _series(rules, f"{path}.down_kw", message.down_kw, own, 0.0)
+    return Reserve(_aligned(grid, own, up), _aligned(grid, own, down), endurance_s)
+
+
+def _aligned(grid: TimeGrid, own: TimeGrid, values: FloatArray | None) -> FloatArray:
+    return np.zeros(grid.step_count) if values is None else largest_overlapping(grid, own, values)
 
 
 def _series(rules: Rules, path: str, values: Sequence[float], grid: TimeGrid, minimum: float) -> FloatArray | None:

@@ -164,7 +164,7 @@ class Portfolio:
         """Assets with a profile once a change has been applied."""
         gone = {row for row in self.ids.find(change.removed).tolist() if row in self.profiles}
         rows = self.ids.find(change.profile_ids).tolist()
-        added = sum(row < 0 or row in gone or row not in self.profiles for row in rows)
+        added: int = sum(row < 0 or row in gone or row not in self.profiles for row in rows)
         return len(self.profiles) - len(gone) + added
 
     def added_bytes(self, change: Change) -> int:

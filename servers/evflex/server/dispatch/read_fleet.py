@@ -14,7 +14,7 @@ from evflex.engine.timegrid import TimeGrid
 from evflex.engine.validation import Rules
 from evflex.server.dispatch.id_kernels import ByteTable
 from evflex.server.dispatch.id_table import MAX_ID_BYTES, packed
-from evflex.server.fields import read_grid
+from evflex.server.fields import sound_grid
 
 FloatArray = NDArray[np.float64]
 _FIRST_KIND, _LAST_KIND = min(AssetKind), max(AssetKind)
@@ -92,11 +92,11 @@ def read_profiles(rules: Rules, path: str, profiles: Sequence[fleet_pb2.Profile]
         place = f"{path}[{i}]"
         before = len(rules.violations)
         read_ids(rules, f"{place}.asset_id", [profile.asset_id])
-        grid = read_grid(rules, f"{place}.time_grid", profile)
-        if grid.validate(rules, f"{place}.time_grid"):
+        grid = sound_grid(rules, f"{place}.time_grid", profile)
+        if grid is not None:
             power_kw = np.array(profile.power_kw, dtype=np.float64)
             rules.array(f"{place}.power_kw", power_kw, (grid.step_count,))
-        if len(rules.violations) == before:
+        if grid is not None and len(rules.violations) == before:
             sound.append(ReadProfile(place, profile.asset_id, grid, power_kw))
     return sound
 

@@ -41,7 +41,7 @@ class Residents:
     def __init__(self, store: PortfolioStore, memory: PortfolioMemory) -> None:
         """Load from `store`, within `memory`."""
         self._store = store
-        self._memory = memory
+        self.memory = memory
         self._residents: dict[_Key, Resident] = {}
         self._loading: dict[_Key, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -49,7 +49,7 @@ class Residents:
 
     def claim(self) -> Claim:
         """A part of the memory, of nothing yet."""
-        return Claim(self._memory)
+        return Claim(self.memory)
 
     def adopt(self, row: PortfolioRow, portfolio: Portfolio, claim: Claim) -> None:
         """Keep a portfolio that was just stored, and its claim."""

@@ -158,8 +158,8 @@ def grid(steps: int = STEPS, step_s: int = 900, start_s: int = START_S) -> time_
 
 def header(expected: int = 3, **fields: Any) -> api.CreatePortfolioHeader:
     values = {
-        "request_id": str(uuid.uuid4()), "portfolio_id": "p", "currency_code": "EUR", "groups": ["feeder-1", "feeder-2"],
-        "operators": ["cpo-1"], "expected_assets": expected, **fields,
+        "request_id": str(uuid.uuid4()), "portfolio_id": "p", "currency_code": "EUR",
+        "groups": ["feeder-1", "feeder-2"], "operators": ["cpo-1"], "expected_assets": expected, **fields,
     }  # fmt: skip
     return api.CreatePortfolioHeader(**values)
 
