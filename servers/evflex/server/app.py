@@ -203,6 +203,7 @@ class Server:
         settings = self.settings
         portfolios = PortfolioStore(self._database, retention)
         residents = self.residents = Residents(portfolios, PortfolioMemory(settings.max_portfolio_memory_bytes))
+        self.metrics.portfolio_bytes.set_function(lambda: residents.memory.used_bytes)
         self.compaction = Compaction(portfolios, residents, lambda: time.time_ns() // 1_000, self.log)
         plans = PlanStore(self._database, retention)
         planner = PortfolioPlanner(settings, self._engine, self.pool, residents, plans, known_products(), self.metrics)

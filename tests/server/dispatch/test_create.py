@@ -138,9 +138,8 @@ def test_identifiers_must_be_there_short_printable_and_unique(here: RunningDispa
     }  # fmt: skip
     assert set(faults(here, fleet(3, asset_ids=["a", "b\x00", "c"]))) == {"chunks[0].fleet.asset_ids[1]"}
     assert set(faults(here, fleet(2), fleet(2, 1), expected=4)) == {"chunks[1].fleet.asset_ids[0]"}
-    assert created(
-        here, 0, api.PortfolioChunk(fleet=fleet(1, asset_ids=["é" * 32])), portfolio_id="wide", expected_assets=1
-    )
+    wide = api.PortfolioChunk(fleet=fleet(1, asset_ids=["é" * 32]))
+    assert created(here, 0, wide, portfolio_id="wide", expected_assets=1).asset_count == 1
 
 
 def test_the_first_hundred_faults_are_told(here: RunningDispatch) -> None:
@@ -285,6 +284,25 @@ def test_idle_portfolios_make_room_and_come_back(tmp_path: Path) -> None:
         assert here.server.residents.memory.used_bytes <= 1_000_000
         for name in ("a", "b", "c"):
             assert planned(here, portfolio_id=name, return_setpoints=False).plan.asset_count == 4_000
+
+
+def test_many_faults_are_found_soon(here: RunningDispatch) -> None:
+    count = 200_000
+    bad = fleet(
+        count, asset_ids=[str(i) for i in range(count)], group_indices=[7] * count, max_charge_kw=[-1.0] * count
+    )
+    error = refused(here, creation(header(count, portfolio_id="never"), bad))
+    assert int(info_of(error)["violation_count"]) < count
+    nameless = fleet(count, asset_ids=[""] * count)
+    error = refused(here, creation(header(count, portfolio_id="never"), nameless))
+    assert info_of(error)["violation_count"] == "100"
+
+
+def test_memory_of_portfolios_is_measured(tmp_path: Path) -> None:
+    with running_dispatch(tmp_path) as here:
+        made = created(here, 100)
+        samples = {s.name: s.value for m in here.server.metrics.registry.collect() for s in m.samples}
+        assert samples["evflex_portfolio_bytes"] == made.resident_bytes
 
 
 def test_tenants_see_only_their_own(here: RunningDispatch) -> None:

@@ -8,13 +8,13 @@ import numpy as np
 
 from evflex.dispatch.v1 import dispatch_service_pb2, fleet_pb2
 from evflex.engine.dispatch.model import Fleet
-from evflex.engine.validation import Rules, Violation
+from evflex.engine.validation import Rules
 from evflex.server.dispatch.memory import Claim
 from evflex.server.dispatch.names import check_currency, check_names
 from evflex.server.dispatch.portfolio import Portfolio, PortfolioNames, fleet_bytes
 from evflex.server.dispatch.profile_rules import UNKNOWN_KIND, by_grid, check_profiles, newest_profiles, profile_ids
 from evflex.server.dispatch.profiles import ProfileRows, profile_bytes
-from evflex.server.dispatch.read_fleet import ReadProfile, read_fleet, read_profiles
+from evflex.server.dispatch.read_fleet import ReadProfile, check_fleet, first_of, read_fleet, read_profiles
 from evflex.server.errors import invalid_field, limit_exceeded
 from evflex.server.fields import check_id, check_request_id
 from evflex.server.settings import Settings
@@ -57,14 +57,12 @@ class Creation:
         read = read_fleet(rules, f"{path}.fleet", chunk.fleet)
         if read is not None and len(read.ids):
             fleet = Fleet.of(len(read.ids), read.columns)
-            found = Rules()
-            fleet.validate(found, len(portfolio.names.groups), len(portfolio.names.operators))
-            rules.violations += [Violation(f"{path}.fleet.{v.field}", v.description) for v in found.violations]
+            check_fleet(rules, f"{path}.fleet", fleet, len(portfolio.names.groups), len(portfolio.names.operators))
             width = max(portfolio.ids.ids.shape[1], read.ids.shape[1])
             self._claim.hold(fleet_bytes(self._expected, width) + self._profile_bytes)
             portfolio.reserve(self._expected, read.ids.shape[1])
             taken = portfolio.add(read.ids, fleet)
-            for i in np.flatnonzero(taken >= 0).tolist():
+            for i in first_of(taken >= 0):
                 rules.check(False, f"{path}.fleet.asset_ids[{i}]", "must be unique in the portfolio")
         self._read_profiles(f"{path}.profiles", chunk.profiles)
 

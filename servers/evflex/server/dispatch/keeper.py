@@ -168,7 +168,7 @@ class Keeper:
         new = NewPortfolio(
             key, names.portfolio_id, names.area_id, names.currency_code, _figures(portfolio), self.now_unix_us()
         )
-        row, answer = self.store.create(new, snapshot_blocks(portfolio.snapshot()), answered)
+        row, answer = self.store.create(new, snapshot_blocks(portfolio.unshared()), answered)
         if row is not None:
             portfolio.name(row.portfolio_id)
             self.residents.adopt(row, portfolio, claim)

@@ -43,7 +43,7 @@ _Request = dispatch_service_pb2.PlanPortfolioRequest
 _Response = dispatch_service_pb2.PlanPortfolioResponse
 _PROGRESS_INTERVAL_S = 0.3
 # The powers of all assets are streamed and stored at this rate at least; so much of a deadline is kept back for them.
-_ANSWER_CELLS_PER_S = 2e7
+_ANSWER_CELLS_PER_S = 5e7
 _LARGEST_ANSWER_RATIO = 0.3
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evflex.engine.dispatch.model import Fleet
-from evflex.server.dispatch.fleet_columns import ROW_BYTES, FleetColumns
+from evflex.server.dispatch.fleet_columns import COLUMN_NAMES, ROW_BYTES, FleetColumns
 from evflex.server.dispatch.id_kernels import ByteTable, Rows
 from evflex.server.dispatch.id_table import IdTable, id_bytes
 from evflex.server.dispatch.profiles import ProfileBook, ProfileRows, profile_bytes
@@ -181,6 +181,12 @@ class Portfolio:
         with self.lock:
             self.names, self.version = other.names, other.version
             self.ids, self.columns, self.profiles = other.ids, other.columns, other.profiles
+
+    def unshared(self) -> Snapshot:
+        """The present version without a copy, for who alone holds the portfolio."""
+        columns = {name: self.columns.column(name) for name in COLUMN_NAMES}
+        fleet = Fleet(**columns)  # type: ignore[arg-type]
+        return Snapshot(self.version, self.names, self.ids.ids, fleet, tuple(self.profiles.rows()))
 
     def snapshot(self) -> Snapshot:
         """The present version, copied."""

@@ -14,6 +14,8 @@ from evflex.server.dispatch.id_kernels import Rows
 FloatArray = NDArray[np.float64]
 # What an entry of the dictionary of places takes, about.
 _PLACE_BYTES = 200
+# And a matrix, without what it holds.
+_TABLE_BYTES = 600
 _SLACK = 8
 
 
@@ -49,7 +51,8 @@ class ProfileBook:
     @property
     def nbytes(self) -> int:
         """Memory taken, about."""
-        return sum(table.nbytes for table in self._tables.values()) + _PLACE_BYTES * len(self._places)
+        tables = sum(table.nbytes + _TABLE_BYTES for table in self._tables.values())
+        return tables + _PLACE_BYTES * len(self._places)
 
     def reserve(self, grid: TimeGrid, added: int) -> None:
         """Make room for more profiles of a time axis, so that setting them cannot fail."""

@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evflex.dispatch.v1 import fleet_pb2
-from evflex.engine.dispatch.model import WIRE_NAMES, AssetKind
+from evflex.engine.dispatch.model import WIRE_NAMES, AssetKind, Fleet
 from evflex.engine.timegrid import TimeGrid
-from evflex.engine.validation import Rules
+from evflex.engine.validation import MAX_REPORTED, Rules, Violation
 from evflex.server.dispatch.id_kernels import ByteTable
 from evflex.server.dispatch.id_table import MAX_ID_BYTES, packed
 from evflex.server.fields import sound_grid
 
 FloatArray = NDArray[np.float64]
+_ROWS_AT_ONCE = 8_192
 _FIRST_KIND, _LAST_KIND = min(AssetKind), max(AssetKind)
 
 
@@ -77,7 +78,10 @@ def read_ids(rules: Rules, path: str, ids: Sequence[str]) -> ByteTable | None:
         table = packed(ids)
         if table.shape[1] <= MAX_ID_BYTES and (not len(table) or bool(table[:, 0].all())):
             return table
+    before = len(rules.violations)
     for i, text in enumerate(ids):
+        if len(rules.violations) - before >= MAX_REPORTED:
+            break
         if not text or len(text.encode()) > MAX_ID_BYTES:
             rules.check(False, f"{path}[{i}]", f"must have 1 to {MAX_ID_BYTES} bytes, has {len(text.encode())}")
         elif not text.isprintable():
@@ -87,8 +91,10 @@ def read_ids(rules: Rules, path: str, ids: Sequence[str]) -> ByteTable | None:
 
 def read_profiles(rules: Rules, path: str, profiles: Sequence[fleet_pb2.Profile]) -> list[ReadProfile]:
     """Profiles of a message whose axis, length and numbers are sound; other faults are reported."""
-    sound = []
+    sound: list[ReadProfile] = []
     for i, profile in enumerate(profiles):
+        if len(rules.violations) >= MAX_REPORTED:
+            break
         place = f"{path}[{i}]"
         before = len(rules.violations)
         read_ids(rules, f"{place}.asset_id", [profile.asset_id])
@@ -101,15 +107,33 @@ def read_profiles(rules: Rules, path: str, profiles: Sequence[fleet_pb2.Profile]
     return sound
 
 
+def check_fleet(rules: Rules, path: str, fleet: Fleet, group_count: int, operator_count: int) -> None:
+    """Report what breaks a rule, some rows at a time until there is as much as is told: a message has many rows."""
+    for first in range(0, len(fleet), _ROWS_AT_ONCE):
+        if len(rules.violations) >= MAX_REPORTED:
+            return
+        found = Rules()
+        fleet.take(slice(first, first + _ROWS_AT_ONCE)).validate(found, group_count, operator_count)
+        for violation in found.violations:
+            name, _, row = violation.field.removesuffix("]").partition("[")
+            rules.violations.append(Violation(f"{path}.{name}[{first + int(row)}]", violation.description))
+
+
+def first_of(faulty: NDArray[np.bool_]) -> list[int]:
+    """Rows with a fault, as many as are told."""
+    rows: list[int] = np.flatnonzero(faulty)[:MAX_REPORTED].tolist()
+    return rows
+
+
 def _check_given(rules: Rules, path: str, columns: dict[str, NDArray[np.generic]]) -> None:
     """Report what the engine could not tell from a default, and leave such rows sound, so that they are told once."""
     if "kind" in columns:
         kinds = columns["kind"].astype(np.int64)
         unknown = (kinds < _FIRST_KIND) | (kinds > _LAST_KIND)
-        for i in np.flatnonzero(unknown).tolist():
+        for i in first_of(unknown):
             rules.check(False, f"{path}.kinds[{i}]", f"must be a known asset kind, is {kinds[i]}")
         columns["kind"] = np.where(unknown, AssetKind.EV, kinds).astype(np.uint8)
     prices = columns.get("shortfall_price_per_kwh")
     if prices is not None:
-        for i in np.flatnonzero(np.isnan(prices)).tolist():
+        for i in first_of(np.isnan(prices)):
             rules.check(False, f"{path}.shortfall_price_per_kwh[{i}]", "must be finite, is nan")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from evflex.dispatch.v1 import dispatch_service_pb2
 from evflex.engine.dispatch.model import Fleet
-from evflex.engine.validation import Rules, Violation
+from evflex.engine.validation import Rules
 from evflex.server.dispatch.fleet_columns import COLUMN_NAMES
 from evflex.server.dispatch.id_kernels import ByteTable, Rows
 from evflex.server.dispatch.id_table import IdTable
@@ -26,7 +26,15 @@ from evflex.server.dispatch.profile_rules import (
     profile_sign,
 )
 from evflex.server.dispatch.profiles import profile_bytes
-from evflex.server.dispatch.read_fleet import ReadFleet, ReadProfile, read_fleet, read_ids, read_profiles
+from evflex.server.dispatch.read_fleet import (
+    ReadFleet,
+    ReadProfile,
+    check_fleet,
+    first_of,
+    read_fleet,
+    read_ids,
+    read_profiles,
+)
 from evflex.server.fields import check_id, check_request_id
 
 _Header = dispatch_service_pb2.UpdatePortfolioHeader
@@ -95,7 +103,7 @@ class StagedUpdate:
         group_count = len(names.groups) + len(header.added_groups)
         operator_count = len(names.operators) + len(header.added_operators)
         removed = self._removed.ids
-        for i in np.flatnonzero(portfolio.ids.find(removed) < 0).tolist():
+        for i in first_of(portfolio.ids.find(removed) < 0):
             path, k = self._removed_paths[i]
             rules.check(False, f"{path}[{k}]", "must name an asset of the portfolio")
         rows = portfolio.ids.find(self._ids.ids)
@@ -106,9 +114,7 @@ class StagedUpdate:
         for path, read in self._pieces:
             piece_rows = rows[first : first + len(read.ids)]
             fleet = _whole(portfolio, piece_rows, read)
-            found = Rules()
-            fleet.validate(found, group_count, operator_count)
-            rules.violations += [Violation(f"{path}.fleet.{v.field}", v.description) for v in found.violations]
+            check_fleet(rules, f"{path}.fleet", fleet, group_count, operator_count)
             _check_old_profiles(rules, path, portfolio, piece_rows, fleet, read, profiles)
             fleets.append(fleet)
             first += len(read.ids)
@@ -198,5 +204,5 @@ def _joined(fleets: Sequence[Fleet]) -> Fleet:
 
 
 def _report_known(rules: Rules, path: str, known: NDArray[np.bool_], rule: str) -> None:
-    for i in np.flatnonzero(known).tolist():
+    for i in first_of(known):
         rules.check(False, f"{path}[{i}]", rule)

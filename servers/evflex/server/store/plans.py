@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,7 +100,8 @@ class PlanStore:
                 self._retention.prune(connection, new.create_time_unix_us)
                 return PlanRow(**row), True
         except BaseException:
-            with self._database.writing() as connection:
+            # where even this fails they are pruned later
+            with suppress(ServiceError), self._database.writing() as connection:
                 delete_blocks(connection, plan_id)
             raise
 

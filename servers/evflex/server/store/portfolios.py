@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -342,7 +342,8 @@ class PortfolioStore:
         try:
             yield
         except BaseException:
-            with self._database.writing() as connection:
+            # where even this fails they are pruned later
+            with suppress(ServiceError), self._database.writing() as connection:
                 delete_blocks(connection, set_id)
             raise
 
