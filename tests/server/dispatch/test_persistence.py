@@ -141,6 +141,11 @@ def test_a_server_sees_what_another_has_changed(tmp_path: Path, database_url: st
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
         created(one, 1)
         assert list(columns_of(two)) == asset_names(1)
+        delete.request_id = str(uuid.uuid4())
+        two.dispatch.DeletePortfolio(delete)
+        made = created(two, 2)
+        assert list(columns_of(one)) == asset_names(2)
+        assert one.server.residents.memory.used_bytes == two.server.residents.memory.used_bytes == made.resident_bytes
 
 
 def test_a_plan_outlives_changes_and_the_portfolio(tmp_path: Path, database_url: str) -> None:

@@ -73,9 +73,7 @@ class Residents:
                 self.refresh(resident)
             yield resident
         finally:
-            with self._lock:
-                resident.users -= 1
-                resident.used_s = time.monotonic()
+            self._leave(resident)
 
     def refresh(self, resident: Resident) -> None:
         """Take over what other processes have changed; the caller holds the portfolio's `writer`.
@@ -141,6 +139,15 @@ class Residents:
         finally:
             with self._lock:
                 self._loading.pop(key, None)
+
+    def _leave(self, resident: Resident) -> None:
+        key = resident.row.tenant_id, resident.row.portfolio_id
+        with self._lock:
+            resident.users -= 1
+            resident.used_s = time.monotonic()
+            is_lost = not resident.users and self._residents.get(key) is not resident
+        if is_lost:  # forgotten meanwhile, but worked on to the end
+            resident.claim.release()
 
     def _load(self, tenant_id: str, portfolio_id: str) -> Resident:
         claim = self.claim()
