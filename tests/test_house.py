@@ -118,6 +118,7 @@ def test_the_wheel_holds_all_portions_and_nothing_else(tmp_path: Path) -> None:
         "client",
         "cli",
     } | domains
+    assert (target / "evflex/server/dispatch/products.json").is_file()
     generated = {path.name for path in (target / "evflex/charging/v1").iterdir()}
     assert {"charging_service_pb2.py", "charging_service_pb2.pyi"} <= generated
     assert {"charging_service_pb2_grpc.py", "charging_service_pb2_grpc.pyi"} <= generated

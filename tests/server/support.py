@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +17,15 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
+from numpy.typing import NDArray
 
 from evflex.charging.v1 import charging_service_pb2 as api
 from evflex.charging.v1 import charging_service_pb2_grpc, charging_session_pb2, tariff_pb2
 from evflex.common.v1 import supply_node_pb2, time_grid_pb2
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.schedule import LimitRows, Schedule, ScheduleFigures, SessionResults
+from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
+from evflex.engine.dispatch.plan import FleetPlan, PlanProgress, Setpoints
 from evflex.engine.supply_tree import FloatArray
 from evflex.engine.termination import StoppedBy, Termination, TerminationReason
 from evflex.engine.timegrid import TimeGrid
@@ -142,6 +145,18 @@ class FakeEngine:
         previous_power_kw: FloatArray,
     ) -> FloatArray:
         return np.full((len(session_ids), grid.step_count), np.nan)
+
+    def plan_portfolio(
+        self,
+        problem: DispatchProblem,
+        options: PlanOptions,
+        cancel: threading.Event,
+        on_progress: Callable[[PlanProgress], None],
+    ) -> FleetPlan:
+        raise NotImplementedError
+
+    def setpoints_from_arrays(self, arrays: Mapping[str, NDArray[np.generic]]) -> Setpoints:
+        raise NotImplementedError
 
     def _wait(self, time_limit_s: float, cancel: threading.Event) -> StoppedBy:
         deadline_s = time.monotonic() + time_limit_s

@@ -57,7 +57,7 @@ def value_of(draw: st.DrawFn, field: FieldDescriptor, message: Message) -> objec
 
 def mutate(draw: st.DrawFn, message: Message) -> None:
     """Change one thing somewhere in a message."""
-    while True:
+    while message.DESCRIPTOR.fields:
         field: FieldDescriptor = draw(st.sampled_from([*message.DESCRIPTOR.fields]))
         values = getattr(message, field.name)
         if draw(st.integers(0, 9)) == 0:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -13,6 +14,8 @@ import sqlalchemy as sa
 from google.rpc import code_pb2
 
 from evflex.charging.v1 import charging_service_pb2 as api
+from evflex.dispatch.v1 import dispatch_service_pb2 as dispatch_api
+from tests.server.dispatch.support import created, fleet, planned, running_dispatch, updated
 from tests.server.support import Running, answers_of, one_by_one, reason_of, running, stored_request
 
 
@@ -90,3 +93,20 @@ def test_full_disk_refuses_and_keeps_what_it_has(small_disk: Path) -> None:
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert reason_of(error) == "STORAGE_FULL"
         assert_whole(here, made, small_disk)
+
+
+@pytest.mark.usefixtures("small_file")
+def test_full_store_takes_no_portfolio_and_keeps_none_in_memory(tmp_path: Path) -> None:
+    with running_dispatch(tmp_path, warm_up=False) as here:
+        created(here, 3)
+        columns: dict[str, Any] = {"discharge_cost_per_kwh": [i / 7.0 for i in range(40_000)]}
+        chunk = dispatch_api.PortfolioChunk(fleet=fleet(40_000, **columns))
+        with pytest.raises(grpc.RpcError) as caught:
+            created(here, 0, chunk, expected_assets=40_000, portfolio_id="large")
+        assert reason_of(caught.value) == "STORAGE_FULL"
+        with pytest.raises(grpc.RpcError) as caught:
+            updated(here, chunk)
+        assert reason_of(caught.value) == "STORAGE_FULL"
+        assert planned(here).plan.asset_count == 3
+        listed = here.dispatch.ListPortfolios(dispatch_api.ListPortfoliosRequest()).portfolios
+        assert [(portfolio.portfolio_id, portfolio.version) for portfolio in listed] == [("p", 1)]

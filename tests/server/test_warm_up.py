@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def compiled_since_warm_up() -> list[str]:
-    """Kernels that sites of every feature, read from requests, compile after the warm-up."""
+    """Kernels that sites of every feature and portfolios, read from requests, compile after the warm-up."""
     import pkgutil
     from importlib import import_module
 
@@ -21,11 +22,13 @@ def compiled_since_warm_up() -> list[str]:
     import evflex.engine
     import evflex.server
     from evflex.charging.v1 import schedule_pb2
+    from evflex.dispatch.v1 import dispatch_service_pb2 as api
     from evflex.engine.charging import optimize_schedule, optimize_together
     from evflex.server.charging.decode import decode_request
     from evflex.server.charging.encode import encode_schedule
     from evflex.server.warm_up import warm_up
     from tests.engine.charging.reference.generators import FEATURES, random_problem
+    from tests.server.dispatch.support import created, fleet, planned, running_dispatch, updated
     from tests.server.support import site_request
 
     names = [
@@ -60,6 +63,13 @@ def compiled_since_warm_up() -> list[str]:
         encode_schedule(schedule_pb2.Schedule(), request, read.problem, plan, "tenant", 0)
     for feature in FEATURES:
         optimize_schedule(*random_problem(11, (feature, "min"), count=3, steps=6))
+    with tempfile.TemporaryDirectory() as folder, running_dispatch(Path(folder), warm_up=False) as here:
+        created(here, 40)
+        change = fleet(2, 39, max_discharge_kw=[1.0, 2.0])
+        updated(here, api.PortfolioChunk(fleet=change, removed_asset_ids=["asset-000003", "asset-000001"]))
+        plan_id = planned(here).plan.plan_id
+        here.server.compaction.compact("default", "p")
+        list(here.dispatch.GetPlan(api.GetPlanRequest(plan_id=plan_id, asset_ids=["asset-000002"])))
     return [name for name, kernel in kernels.items() if len(kernel.signatures) > before[name]]
 
 

@@ -15,11 +15,19 @@ from sqlalchemy.engine import make_url
 from structlog.typing import FilteringBoundLogger
 
 from evflex.charging.v1 import charging_service_pb2, charging_service_pb2_grpc
+from evflex.dispatch.v1 import dispatch_service_pb2, dispatch_service_pb2_grpc
 from evflex.server.caller import CallerResolver, caller_resolver
 from evflex.server.charging.planner import Planner
 from evflex.server.charging.servicer import ChargingServicer
 from evflex.server.charging.watch_hub import WatchHub
-from evflex.server.engine_port import ChargingEngine, KernelEngine
+from evflex.server.dispatch.compaction import Compaction
+from evflex.server.dispatch.keeper import Keeper
+from evflex.server.dispatch.memory import PortfolioMemory
+from evflex.server.dispatch.planner import PortfolioPlanner
+from evflex.server.dispatch.products import known_products
+from evflex.server.dispatch.residents import Residents
+from evflex.server.dispatch.servicer import DispatchServicer
+from evflex.server.engine_port import Engine, KernelEngine
 from evflex.server.errors import ServiceError
 from evflex.server.interceptor import CallInterceptor
 from evflex.server.log import make_log, places
@@ -27,6 +35,8 @@ from evflex.server.metrics import Metrics, MetricsPort
 from evflex.server.settings import Settings, is_loopback, split_address
 from evflex.server.solve_pool import SolvePool
 from evflex.server.store.database import Database
+from evflex.server.store.plans import PlanStore
+from evflex.server.store.portfolios import PortfolioStore
 from evflex.server.store.retention import Retention
 from evflex.server.store.schedules import ScheduleStore
 from evflex.server.telemetry import open_telemetry
@@ -52,7 +62,7 @@ class Server:
         self,
         settings: Settings,
         *,
-        engine: ChargingEngine | None = None,
+        engine: Engine | None = None,
         resolve_caller: CallerResolver | None = None,
         log: FilteringBoundLogger | None = None,
     ) -> None:
@@ -116,16 +126,16 @@ class Server:
         settings = self.settings
         self._telemetry = open_telemetry(settings)
         self._database = _open_database(settings)
-        store = ScheduleStore(
-            self._database, Retention(settings.change_retention_days, settings.request_retention_days)
-        )
+        retention = Retention(settings.change_retention_days, settings.request_retention_days)
+        store = ScheduleStore(self._database, retention)
         self._prune(store)
         self.pool = SolvePool(
             settings.solve_threads, settings.solve_queue_limit, settings.retry_delay_s, self.metrics, self.log
         )
         self._hub = WatchHub(store, settings, self.metrics, self.log)
         planner = Planner(settings, self._engine, self.pool, store, self.metrics)
-        self._grpc = self._build(ChargingServicer(planner, self._hub, self._draining, self.log))
+        dispatch = self._dispatch_servicer(retention)
+        self._grpc = self._build(ChargingServicer(planner, self._hub, self._draining, self.log), dispatch)
         self._set_health(_NOT_SERVING)
         try:
             self._port = self._grpc.add_insecure_port(settings.listen)
@@ -189,9 +199,19 @@ class Server:
         else:
             self.log.info("old rows deleted", rows=deleted)
 
-    def _build(self, servicer: ChargingServicer) -> grpc.Server:
+    def _dispatch_servicer(self, retention: Retention) -> DispatchServicer:
         settings = self.settings
-        threads = settings.rpc_threads + settings.max_streams + settings.max_watches
+        portfolios = PortfolioStore(self._database, retention)
+        residents = self.residents = Residents(portfolios, PortfolioMemory(settings.max_portfolio_memory_bytes))
+        self.metrics.portfolio_bytes.set_function(lambda: residents.memory.used_bytes)
+        self.compaction = Compaction(portfolios, residents, lambda: time.time_ns() // 1_000, self.log)
+        plans = PlanStore(self._database, retention)
+        planner = PortfolioPlanner(settings, self._engine, self.pool, residents, plans, known_products(), self.metrics)
+        return DispatchServicer(Keeper(settings, portfolios, residents, self.compaction), planner)
+
+    def _build(self, charging: ChargingServicer, dispatch: DispatchServicer) -> grpc.Server:
+        settings = self.settings
+        threads = settings.rpc_threads + settings.max_streams + settings.max_dispatch_streams + settings.max_watches
         interceptors: list[grpc.ServerInterceptor[Any, Any]] = [
             CallInterceptor(self._resolve_caller, self.log, self.metrics, settings.max_unary_answer_bytes)
         ]
@@ -208,7 +228,8 @@ class Server:
                 ("grpc.so_reuseport", int(settings.reuse_port)),
             ],
         )
-        charging_service_pb2_grpc.add_ChargingServiceServicer_to_server(servicer, server)
+        charging_service_pb2_grpc.add_ChargingServiceServicer_to_server(charging, server)
+        dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(dispatch, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*_service_names(), health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
@@ -233,6 +254,7 @@ class Server:
     def _close_parts(self) -> None:
         if not self.pool.close(_POOL_CLOSE_S):
             self.log.warning("a solve did not stop when told to")
+        self.compaction.close()
         self._database.close()
         if self._metrics_port is not None:
             self._metrics_port.close()
@@ -249,4 +271,7 @@ def _open_database(settings: Settings) -> Database:
 
 
 def _service_names() -> tuple[str, ...]:
-    return (charging_service_pb2.DESCRIPTOR.services_by_name["ChargingService"].full_name,)
+    return (
+        charging_service_pb2.DESCRIPTOR.services_by_name["ChargingService"].full_name,
+        dispatch_service_pb2.DESCRIPTOR.services_by_name["DispatchService"].full_name,
+    )

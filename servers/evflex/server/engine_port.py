@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from evflex.engine import charging
+import numpy as np
+from numpy.typing import NDArray
+
+from evflex.engine import charging, dispatch
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.schedule import Schedule
+from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
+from evflex.engine.dispatch.plan import FleetPlan, PlanProgress, Setpoints
 from evflex.engine.supply_tree import FloatArray
 from evflex.engine.timegrid import TimeGrid
 
@@ -40,12 +45,47 @@ class ChargingEngine(Protocol):
         """Lay a stored plan onto a new grid; NaN where it says nothing."""
 
 
+class DispatchEngine(Protocol):
+    """Plans portfolios."""
+
+    def plan_portfolio(
+        self,
+        problem: DispatchProblem,
+        options: PlanOptions,
+        cancel: threading.Event,
+        on_progress: Callable[[PlanProgress], None],
+    ) -> FleetPlan:
+        """Plan a portfolio; see :func:`evflex.engine.dispatch.plan_portfolio`."""
+
+    def setpoints_from_arrays(self, arrays: Mapping[str, NDArray[np.generic]]) -> Setpoints:
+        """Powers of assets from what :meth:`Setpoints.to_arrays` gave."""
+
+
+class Engine(ChargingEngine, DispatchEngine, Protocol):
+    """All that the server needs."""
+
+
 class KernelEngine:
     """The engine itself."""
 
     def warm_up(self) -> None:
         """See :class:`ChargingEngine`."""
         charging.warm_up()
+        dispatch.warm_up()
+
+    def plan_portfolio(
+        self,
+        problem: DispatchProblem,
+        options: PlanOptions,
+        cancel: threading.Event,
+        on_progress: Callable[[PlanProgress], None],
+    ) -> FleetPlan:
+        """See :class:`DispatchEngine`."""
+        return dispatch.plan_portfolio(problem, options, cancel, on_progress)
+
+    def setpoints_from_arrays(self, arrays: Mapping[str, NDArray[np.generic]]) -> Setpoints:
+        """See :class:`DispatchEngine`."""
+        return dispatch.setpoints_from_arrays(dict(arrays))
 
     def optimize_schedule(
         self, problem: ScheduleProblem, options: ScheduleOptions, cancel: threading.Event | None = None

@@ -29,6 +29,7 @@ class Metrics:
     solves_rejected: Counter = field(init=False)
     watches: Gauge = field(init=False)
     watches_dropped: Counter = field(init=False)
+    portfolio_bytes: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
         """Register each metric."""
@@ -51,6 +52,9 @@ class Metrics:
         )
         self.watches = Gauge("evflex_watches", "Watches that run", registry=own)
         self.watches_dropped = Counter("evflex_watches_dropped", "Watchers dropped as too slow", registry=own)
+        self.portfolio_bytes = Gauge(
+            "evflex_portfolio_bytes", "Memory of portfolios that are used or coming in", registry=own
+        )
 
     def solved(self, reason: str, duration_s: float, relative_gap: float) -> None:
         """Count a finished solve."""

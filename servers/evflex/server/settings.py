@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 from pathlib import Path
@@ -19,6 +20,7 @@ from sqlalchemy.engine import make_url
 ENVIRONMENT_PREFIX = "EVFLEX_"
 CONFIG_VARIABLE = "EVFLEX_CONFIG_FILE"
 MEBIBYTE = 1 << 20
+_CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -28,6 +30,14 @@ Days = Annotated[float, Field(gt=0.0, le=36_525.0)]
 def _default_data_dir() -> Path:
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "evflex"
+
+
+def _default_portfolio_memory_bytes() -> int:
+    """Two fifths of the machine's memory, or of what its container may use."""
+    machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # absent or "max": no limit
+        machine_bytes = min(machine_bytes, int(_CONTAINER_MEMORY.read_text(encoding="ascii")))
+    return machine_bytes * 2 // 5
 
 
 class Settings(BaseSettings):
@@ -76,6 +86,9 @@ class Settings(BaseSettings):
     stream_sites_in_flight: Count = Field(
         default=128, description="sites of one stream that are read and not yet answered; a large one counts as several"
     )
+    max_dispatch_streams: Count = Field(
+        default=32, description="CreatePortfolio, UpdatePortfolio, PlanPortfolio and GetPlan streams at the same time"
+    )
     max_watches: Count = Field(default=500, description="WatchSchedules streams at the same time")
 
     max_message_bytes: Count = Field(default=16 * MEBIBYTE, description="largest request message")
@@ -85,10 +98,19 @@ class Settings(BaseSettings):
     max_session_steps: Count = Field(default=2_000_000, description="sessions times steps of one site")
     max_nodes: Count = Field(default=2_000, description="nodes of one site's tree")
     max_node_steps: Count = Field(default=2_000_000, description="nodes times steps of one site")
+    max_portfolio_assets: Count = Field(default=5_000_000, description="assets of one portfolio")
+    max_portfolio_groups: Count = Field(default=10_000, description="groups and operators of one portfolio")
+    max_portfolio_memory_bytes: Count = Field(
+        default_factory=_default_portfolio_memory_bytes,
+        description="memory of all portfolios that are used or coming in; by default two fifths of the machine's",
+    )
+    max_plan_series_steps: Count = Field(
+        default=1_000_000, description="groups, limits and reserves together, times steps of one plan"
+    )
     max_watched_sites: Count = Field(default=10_000, description="sites that one watch may name")
 
     default_deadline_s: Seconds = Field(default=30.0, description="time of a unary solve whose caller sets no deadline")
-    stream_default_deadline_s: Seconds = Field(default=600.0, description="the same for OptimizeSchedules")
+    stream_default_deadline_s: Seconds = Field(default=600.0, description="the same for RPCs that stream")
     deadline_margin_s: Seconds = Field(default=0.25, description="kept back from a deadline to encode, store and send")
     retry_delay_s: Seconds = Field(default=1.0, description="told to callers who are refused with UNAVAILABLE")
     drain_grace_s: Annotated[float, Field(ge=0.0)] = Field(default=30.0, description="given to running RPCs on SIGTERM")

@@ -14,12 +14,15 @@ from evflex.server.errors import ServiceError, limit_exceeded
 
 _DELIMITED = 2
 _CHARGING = "/evflex.charging.v1.ChargingService"
+_DISPATCH = "/evflex.dispatch.v1.DispatchService"
 # What to call instead of a unary RPC whose answer is too large.
 STREAMING_ALTERNATIVE = {
     f"{_CHARGING}/OptimizeSchedule": "use OptimizeSchedules, which streams the rows",
     f"{_CHARGING}/GetSchedule": "name session_ids, or use WatchSchedules, which streams the rows",
     f"{_CHARGING}/GetLatestSchedule": "name session_ids, or use WatchSchedules, which streams the rows",
     f"{_CHARGING}/ListSchedules": "ask for a smaller page_size",
+    f"{_DISPATCH}/ListPortfolios": "ask for a smaller page_size",
+    f"{_DISPATCH}/ListPlans": "ask for a smaller page_size",
 }
 
 

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from numba import njit
 
 from evflex.charging.v1 import charging_service_pb2, charging_session_pb2, schedule_options_pb2, tariff_pb2
-from evflex.common.v1 import supply_node_pb2, time_grid_pb2
+from evflex.common.v1 import supply_node_pb2
 from evflex.engine.charging.model import (
     DepartureBeyondHorizon,
     ScheduleObjective,
@@ -22,9 +22,9 @@ from evflex.engine.charging.model import (
     Tariff,
 )
 from evflex.engine.supply_tree import DEFAULT_VOLTAGE_V, BoolArray, FloatArray, SupplyNodes
-from evflex.engine.timegrid import TimeGrid
 from evflex.engine.validation import Rules, Violation
-from evflex.server.charging.fields import (
+from evflex.server.columns import Layout
+from evflex.server.fields import (
     MAX_DURATION_S,
     MAX_TIMESTAMP_S,
     MIN_TIMESTAMP_S,
@@ -34,9 +34,8 @@ from evflex.server.charging.fields import (
     check_request_id,
     duration_s,
     merged,
-    timestamp_s,
+    read_grid,
 )
-from evflex.server.columns import Layout
 
 _Choice = TypeVar("_Choice", ScheduleObjective, DepartureBeyondHorizon)
 
@@ -135,7 +134,7 @@ def decode_request(
     if not request.HasField("tariff"):
         rules.check(False, "tariff", "must be set")
     problem = ScheduleProblem(
-        _grid(rules, request),
+        read_grid(rules, "time_grid", request),
         _nodes(rules, request.nodes),
         _sessions(rules, request),
         _tariff(rules, request.tariff),
@@ -147,22 +146,6 @@ def warm_up_decoding() -> None:
     """Compile what reads sessions."""
     request = charging_service_pb2.OptimizeScheduleRequest(sessions=[charging_session_pb2.ChargingSession()])
     decode_request(request, 1.0)
-
-
-def _grid(rules: Rules, request: charging_service_pb2.OptimizeScheduleRequest) -> TimeGrid:
-    if not request.HasField("time_grid"):
-        rules.check(False, "time_grid", "must be set")
-        return TimeGrid(nan, nan, 0)
-    return decode_grid(rules, request.time_grid)
-
-
-def decode_grid(rules: Rules, grid: time_grid_pb2.TimeGrid) -> TimeGrid:
-    """The time axis; NaN stands for what is not set."""
-    start_unix_s = timestamp_s(rules, "time_grid.start_time", grid.start_time) if grid.HasField("start_time") else nan
-    step_s = duration_s(rules, "time_grid.step_duration", grid.step_duration)
-    if start_unix_s + step_s * grid.step_count > MAX_TIMESTAMP_S:
-        rules.check(False, "time_grid", "must end before the year 10000")
-    return TimeGrid(start_unix_s, step_s, grid.step_count)
 
 
 def _nodes(rules: Rules, messages: Sequence[supply_node_pb2.SupplyNode]) -> SupplyNodes:

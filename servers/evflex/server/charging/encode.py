@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 from operator import attrgetter
-from typing import cast
 
 import numpy as np
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from evflex.charging.v1 import charging_service_pb2, schedule_pb2
-from evflex.common.v1 import termination_pb2
 from evflex.engine.charging.model import ScheduleProblem
 from evflex.engine.charging.schedule import LimitRows, Schedule, ScheduleFigures
-from evflex.engine.termination import Termination
+from evflex.server.messages import set_termination, set_timestamp
 from evflex.server.rows import Doubles, RowLayout
 from evflex.server.wire import delimited, packed_doubles
 
@@ -95,7 +92,7 @@ def encode_schedule(
     for i, node in enumerate(outcome.limiting_node_index.tolist()):
         if node >= 0:
             into.session_results[i].limiting_node_id = problem.nodes.node_ids[node]
-    _set_termination(into.termination, plan.termination)
+    set_termination(into.termination, plan.termination)
     set_timestamp(into.create_time, create_time_unix_us)
     set_timestamp(into.valid_until_time, round(problem.grid.end_unix_s * _MICROS))
 
@@ -104,19 +101,6 @@ def warm_up_encoding() -> None:
     """Compile what writes rows."""
     nothing = np.zeros(1)
     _RESULTS.write(("",), lambda name: nothing.astype(np.int64) if name in _RESULTS.ints else nothing)
-
-
-def set_timestamp(into: Timestamp, unix_us: int) -> None:
-    """Write a time given in microseconds since 1970-01-01 UTC."""
-    into.seconds, micros = divmod(unix_us, _MICROS)
-    into.nanos = 1_000 * micros
-
-
-def timestamp(unix_us: int) -> Timestamp:
-    """A timestamp from microseconds since 1970-01-01 UTC."""
-    value = Timestamp()
-    set_timestamp(value, unix_us)
-    return value
 
 
 def without_arrays(schedule: schedule_pb2.Schedule) -> schedule_pb2.Schedule:
@@ -193,16 +177,3 @@ def _limit_rows(layout: RowLayout, problem: ScheduleProblem, rows: LimitRows) ->
         return b""
     names = [problem.nodes.node_ids[i] for i in rows.node_index.tolist()]
     return layout.write(names, lambda name: getattr(rows, name))
-
-
-def _set_termination(into: termination_pb2.Termination, termination: Termination) -> None:
-    # the numbers are the same in engine and contract; only their types differ
-    into.reason = cast("termination_pb2.TerminationReason", termination.reason)
-    into.stopped_by = cast("termination_pb2.StoppedBy", termination.stopped_by)
-    into.objective = termination.objective
-    into.objective_bound = termination.objective_bound
-    into.absolute_gap = termination.absolute_gap
-    into.relative_gap = termination.relative_gap
-    into.solve_duration.FromNanoseconds(round(termination.solve_duration_s * 1e9))
-    into.method = termination.method
-    into.detail = termination.detail

@@ -18,18 +18,18 @@ from evflex.engine.validation import InvalidProblemError, Rules
 from evflex.server.caller import Caller
 from evflex.server.calls import Call
 from evflex.server.charging import stored
-from evflex.server.charging.decode import DecodedRequest, decode_grid, decode_request
+from evflex.server.charging.decode import DecodedRequest, decode_request
 from evflex.server.charging.encode import encode_schedule
 from evflex.server.charging.limits import check_limits, check_unary_answer
 from evflex.server.engine_port import ChargingEngine
-from evflex.server.errors import ServiceError, busy, invalid, invalid_problem
+from evflex.server.errors import ServiceError, invalid, invalid_problem
+from evflex.server.fields import decode_grid
 from evflex.server.metrics import Metrics
+from evflex.server.pool_run import PoolRun, solve_time_s, time_left_s
 from evflex.server.settings import Settings
-from evflex.server.solve_pool import Job, SolvePool
+from evflex.server.solve_pool import SolvePool
 from evflex.server.store.schedules import NewSchedule, ScheduleStore
 
-_ROUNDING_RATIO = 0.01
-_LARGEST_MARGIN_RATIO = 0.2
 PREVIOUS_FIELD = "options.previous_schedule_id"
 
 
@@ -87,7 +87,7 @@ class Planner:
         check_limits(request, self.settings)
         check_unary_answer(call.method, request, self.settings)
         problem, options = self.prepare(
-            request, call.caller, self._time_limit_s(call.remaining_s(self.settings.default_deadline_s))
+            request, call.caller, solve_time_s(self.settings, call.remaining_s(self.settings.default_deadline_s))
         )
         if request.validate_only:
             return
@@ -97,28 +97,13 @@ class Planner:
                 into.CopyFrom(stored.whole(earlier))
                 return
         deadline_s = time.monotonic() + options.time_limit_s
-        outcome: list[Planned | Exception] = []
 
-        def solve(cancel: threading.Event) -> None:
-            try:
-                left_s = _positive(deadline_s - time.monotonic())
-                plan = self._solve(problem, dataclasses.replace(options, time_limit_s=left_s), cancel)
-                outcome.append(self._planned(request, into, problem, plan, call.caller))
-            except Exception as error:
-                outcome.append(error)
+        def solve(cancel: threading.Event) -> Planned:
+            left_s = time_left_s(deadline_s - time.monotonic())
+            plan = self._solve(problem, dataclasses.replace(options, time_limit_s=left_s), cancel)
+            return self._planned(request, into, problem, plan, call.caller)
 
-        finished = threading.Event()
-        job = Job(solve, threading.Event(), finished)
-        self.pool.unary.submit(job)
-        call.on_end(lambda: self.pool.unary.cancel(job))
-        finished.wait()
-        if call.ended.is_set():
-            raise _nobody_waits(call)
-        if job.dropped:
-            raise busy("SHUTTING_DOWN", "the server is shutting down", self.settings.retry_delay_s)
-        result = outcome[0]
-        if isinstance(result, Exception):
-            raise result
+        result = PoolRun(self.pool, call, solve, self.settings).result()
         (refusal,) = self.store_plans([result])
         if refusal is not None:
             raise refusal
@@ -136,7 +121,7 @@ class Planner:
             ServiceError: The site is refused.
         """
         check_limits(request, self.settings)
-        decoded = decode_request(request, self._time_limit_s(remaining_s))
+        decoded = decode_request(request, solve_time_s(self.settings, remaining_s))
         problem, options = decoded.problem, decoded.options
         # otherwise the engine alone checks its rules, once
         if decoded.wire.violations or request.validate_only or request.options.previous_schedule_id:
@@ -166,7 +151,7 @@ class Planner:
             ServiceError: This site has no schedule.
         """
         # others may have been planned since the site was read
-        time_limit_s = min(site.options.time_limit_s, self._time_limit_s(remaining_s))
+        time_limit_s = min(site.options.time_limit_s, solve_time_s(self.settings, remaining_s))
         options = dataclasses.replace(site.options, time_limit_s=time_limit_s)
         return self._planned(site.request, site.into, site.problem, self._solve(site.problem, options, cancel), caller)
 
@@ -245,14 +230,6 @@ class Planner:
                 code_pb2.PERMISSION_DENIED, "AREA_NOT_ALLOWED", "the caller may not plan in this area_id"
             )
 
-    def _time_limit_s(self, remaining_s: float) -> float:
-        """Longest solve that leaves a margin for encoding, storing and sending, at most a fifth of what is left.
-
-        gRPC rounds a client's timeout up by as much as a hundredth, so that much more is kept back.
-        """
-        margin_s = self.settings.deadline_margin_s + _ROUNDING_RATIO * remaining_s
-        return _positive(remaining_s - min(margin_s, _LARGEST_MARGIN_RATIO * remaining_s))
-
     def _solve(self, problem: ScheduleProblem, options: ScheduleOptions, cancel: threading.Event) -> Schedule:
         try:
             plan = self.engine.optimize_schedule(problem, options, cancel)
@@ -282,21 +259,3 @@ class Planner:
         if not request.store:
             return Planned(into)
         return Planned(into, stored.new_row(stored.optimize_key(caller.tenant_id, request), into, now_unix_us))
-
-
-def _positive(left_s: float) -> float:
-    if left_s <= 0.0:
-        raise ServiceError(
-            code_pb2.DEADLINE_EXCEEDED,
-            "DEADLINE_TOO_SHORT",
-            "too little of the deadline is left to solve and answer",
-        )
-    return left_s
-
-
-def _nobody_waits(call: Call) -> ServiceError:
-    if call.deadline_s is not None and time.monotonic() >= call.deadline_s:
-        return ServiceError(
-            code_pb2.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "the deadline passed before a plan was made"
-        )
-    return ServiceError(code_pb2.CANCELLED, "CANCELLED", "the caller went away")

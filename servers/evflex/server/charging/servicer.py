@@ -13,17 +13,15 @@ from evflex.engine.validation import Rules
 from evflex.server.caller import Caller
 from evflex.server.calls import current_call
 from evflex.server.charging import stored
-from evflex.server.charging.fields import check_id, check_request_id
 from evflex.server.charging.planner import Planner
 from evflex.server.charging.site_stream import SiteStream
-from evflex.server.charging.tokens import make_token, read_token
 from evflex.server.charging.watch import PartsCache, Watch
 from evflex.server.charging.watch_hub import WatchHub
-from evflex.server.errors import busy, invalid, limit_exceeded, not_found
+from evflex.server.errors import busy, limit_exceeded, not_found
+from evflex.server.fields import check_id, check_request_id, refuse
+from evflex.server.pages import check_page_size, page_of
+from evflex.server.store.requests import request_key
 from evflex.server.store.schedules import StoredSchedule
-
-DEFAULT_PAGE_SIZE = 100
-MAX_PAGE_SIZE = 1_000
 
 
 class ChargingServicer(charging_service_pb2_grpc.ChargingServiceServicer):
@@ -74,7 +72,7 @@ class ChargingServicer(charging_service_pb2_grpc.ChargingServiceServicer):
         """Return a stored schedule."""
         rules = Rules()
         check_id(rules, "schedule_id", request.schedule_id, required=True)
-        _refuse(rules)
+        refuse(rules)
         caller = current_call().caller
         row = _visible(caller, self._store.get(caller.tenant_id, request.schedule_id), request.schedule_id)
         return charging_service_pb2.GetScheduleResponse(schedule=_with_rows(row, request.session_ids))
@@ -85,7 +83,7 @@ class ChargingServicer(charging_service_pb2_grpc.ChargingServiceServicer):
         """Return the schedule of a site that was stored last."""
         rules = Rules()
         check_id(rules, "site_id", request.site_id, required=True)
-        _refuse(rules)
+        refuse(rules)
         caller = current_call().caller
         row = _visible(caller, self._store.get_latest(caller.tenant_id, request.site_id), request.site_id)
         return charging_service_pb2.GetLatestScheduleResponse(schedule=_with_rows(row, request.session_ids))
@@ -96,18 +94,17 @@ class ChargingServicer(charging_service_pb2_grpc.ChargingServiceServicer):
         """List stored schedules, newest first."""
         rules = Rules()
         check_id(rules, "site_id", request.site_id)
-        in_range = 0 <= request.page_size <= MAX_PAGE_SIZE
-        rules.check(in_range, "page_size", f"must lie between 1 and {MAX_PAGE_SIZE}, is {request.page_size}")
-        _refuse(rules)
+        check_page_size(rules, request.page_size)
+        refuse(rules)
         caller = current_call().caller
-        purpose = f"ListSchedules {request.site_id}"
-        before = read_token("page_token", purpose, request.page_token) if request.page_token else None
-        size = request.page_size or DEFAULT_PAGE_SIZE
-        rows = self._store.page(caller.tenant_id, request.site_id, before, size + 1, caller.areas)
-        more = len(rows) > size
+        rows, next_page_token = page_of(
+            f"ListSchedules {request.site_id}",
+            request.page_size,
+            request.page_token,
+            lambda before, size: self._store.page(caller.tenant_id, request.site_id, before, size, caller.areas),
+        )
         return charging_service_pb2.ListSchedulesResponse(
-            schedules=[stored.summary(row) for row in rows[:size]],
-            next_page_token=make_token(purpose, rows[size - 1].sequence) if more else "",
+            schedules=[stored.summary(row) for row in rows], next_page_token=next_page_token
         )
 
     def DeleteSchedule(  # noqa: N802
@@ -117,9 +114,9 @@ class ChargingServicer(charging_service_pb2_grpc.ChargingServiceServicer):
         rules = Rules()
         check_request_id(rules, request.request_id, required=not request.validate_only)
         check_id(rules, "schedule_id", request.schedule_id, required=True)
-        _refuse(rules)
+        refuse(rules)
         caller = current_call().caller
-        key = stored.request_key(caller.tenant_id, "DeleteSchedule", request.request_id, request)
+        key = request_key(caller.tenant_id, "DeleteSchedule", request.request_id, request)
         self._store.delete(
             key,
             request.schedule_id,
@@ -141,7 +138,7 @@ class ChargingServicer(charging_service_pb2_grpc.ChargingServiceServicer):
         rules = Rules()
         for i, site_id in enumerate(request.site_ids):
             check_id(rules, f"site_ids[{i}]", site_id, required=True)
-        _refuse(rules)
+        refuse(rules)
         call = current_call()
         site_ids = frozenset(request.site_ids)
         watch = Watch(self._settings, self._store, self._hub, self._cache, call.caller, site_ids)
@@ -151,11 +148,6 @@ class ChargingServicer(charging_service_pb2_grpc.ChargingServiceServicer):
             yield from watch.events(watcher, request.resume_token)
         finally:
             self._hub.leave(watcher)
-
-
-def _refuse(rules: Rules) -> None:
-    if rules.violations:
-        raise invalid(rules.violations)
 
 
 def _visible(caller: Caller, row: StoredSchedule, name: str) -> StoredSchedule:

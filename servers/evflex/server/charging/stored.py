@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Sequence
 
 import numpy as np
-from google.protobuf.message import Message
 
 from evflex.charging.v1 import charging_service_pb2, schedule_pb2
 from evflex.engine.validation import Violation
-from evflex.server.charging.encode import set_timestamp, without_arrays
+from evflex.server.charging.encode import without_arrays
 from evflex.server.errors import invalid
-from evflex.server.store.schedules import NewSchedule, RequestKey, StoredSchedule
+from evflex.server.messages import set_timestamp
+from evflex.server.store.requests import RequestKey, request_key
+from evflex.server.store.schedules import NewSchedule, StoredSchedule
 
 # The fastest level: matrices are mostly zeros and repeats.
 _COMPRESSION_LEVEL = 1
-
-
-def request_key(tenant_id: str, method: str, request_id: str, request: Message) -> RequestKey:
-    """What makes a repeat of this request recognisable."""
-    digest = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
-    return RequestKey(tenant_id, request_id.lower(), method, digest)
 
 
 def optimize_key(tenant_id: str, request: charging_service_pb2.OptimizeScheduleRequest) -> RequestKey:

@@ -13,12 +13,13 @@ from google.rpc import code_pb2
 from evflex.charging.v1 import charging_service_pb2
 from evflex.server.caller import Caller
 from evflex.server.charging import stored
-from evflex.server.charging.encode import chunked, timestamp
-from evflex.server.charging.tokens import make_token, read_token
+from evflex.server.charging.encode import chunked
 from evflex.server.charging.watch_hub import Watcher, WatchHub
 from evflex.server.errors import ServiceError, busy, invalid_field
+from evflex.server.messages import timestamp
 from evflex.server.settings import Settings
 from evflex.server.store.schedules import Change, ChangeKind, ScheduleStore
+from evflex.server.tokens import make_token, read_token
 
 Kind = charging_service_pb2.ScheduleEventKind
 Event = charging_service_pb2.WatchSchedulesResponse

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from evflex.server.store.tables import changes, schedule_requests
+from evflex.server.store.tables import blocks, changes, dispatch_requests, plans, portfolios, schedule_requests
 
 _DAY_US = 86_400_000_000
 _INTERVAL_US = 3_600_000_000
@@ -37,7 +37,10 @@ class Retention:
             return 0
         deleted = [
             self._prune_changes(connection, now_unix_us - int(self.change_days * _DAY_US), most_rows),
-            self._prune_requests(connection, now_unix_us - int(self.request_days * _DAY_US), most_rows),
+            *(
+                self._prune_requests(connection, table, now_unix_us - int(self.request_days * _DAY_US), most_rows)
+                for table in (schedule_requests, dispatch_requests)
+            ),
         ]
         if max(deleted) < most_rows:
             self._next_unix_us = now_unix_us + _INTERVAL_US
@@ -59,12 +62,23 @@ class Retention:
         return connection.execute(changes.delete().where(changes.c.sequence.in_(expired))).rowcount
 
     @staticmethod
-    def _prune_requests(connection: sa.Connection, before_unix_us: int, most_rows: int) -> int:
-        key = sa.tuple_(schedule_requests.c.tenant_id, schedule_requests.c.request_id)
+    def _prune_requests(connection: sa.Connection, table: sa.Table, before_unix_us: int, most_rows: int) -> int:
+        key = sa.tuple_(table.c.tenant_id, table.c.request_id)
         expired = (
-            sa.select(schedule_requests.c.tenant_id, schedule_requests.c.request_id)
-            .where(schedule_requests.c.create_time_unix_us < before_unix_us)
-            .order_by(schedule_requests.c.create_time_unix_us)
+            sa.select(table.c.tenant_id, table.c.request_id)
+            .where(table.c.create_time_unix_us < before_unix_us)
+            .order_by(table.c.create_time_unix_us)
             .limit(most_rows)
         )
-        return connection.execute(schedule_requests.delete().where(key.in_(expired))).rowcount
+        return connection.execute(table.delete().where(key.in_(expired))).rowcount
+
+
+def prune_blocks(connection: sa.Connection, now_unix_us: int) -> int:
+    """Delete blocks that no row refers to, because a server died before it wrote the row; not those of the last day.
+
+    Returns:
+        How many rows were deleted.
+    """
+    referred = sa.union_all(sa.select(portfolios.c.base_id), sa.select(plans.c.plan_id))
+    lost = blocks.delete().where(blocks.c.create_time_unix_us < now_unix_us - _DAY_US, blocks.c.set_id.not_in(referred))
+    return connection.execute(lost).rowcount

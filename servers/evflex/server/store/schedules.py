@@ -13,7 +13,8 @@ from google.rpc import code_pb2
 
 from evflex.server.errors import ServiceError, not_found
 from evflex.server.store.database import Database
-from evflex.server.store.retention import Retention
+from evflex.server.store.requests import RequestKey, check_etag, common_values, find_request, log_request, may_be_uuid
+from evflex.server.store.retention import Retention, prune_blocks
 from evflex.server.store.tables import changes, schedule_requests, schedules
 
 
@@ -22,23 +23,6 @@ class ChangeKind(IntEnum):
 
     STORED = 1
     DELETED = 2
-
-
-@dataclass(frozen=True, slots=True)
-class RequestKey:
-    """What makes a repeated request recognisable.
-
-    Attributes:
-        tenant_id: Whose request.
-        request_id: UUID chosen by the caller, in lower case.
-        method: Name of the RPC.
-        payload_sha256: Digest of the request, as hexadecimal digits.
-    """
-
-    tenant_id: str
-    request_id: str
-    method: str
-    payload_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +92,8 @@ class ScheduleStore:
     def prune(self, now_unix_us: int) -> int:
         """Forget what is too old, a bounded number of rows; returns how many were deleted."""
         with self._database.writing() as connection:
-            return self._retention.prune(connection, now_unix_us, _MOST_AT_START)
+            pruned = self._retention.prune(connection, now_unix_us, _MOST_AT_START)
+            return pruned + prune_blocks(connection, now_unix_us)
 
     def save(self, news: Sequence[NewSchedule]) -> list[StoredSchedule | ServiceError]:
         """Store schedules in one transaction: all that can be stored, or none when the database fails.
@@ -225,20 +210,16 @@ class ScheduleStore:
             ServiceError: NOT_FOUND, ABORTED for another etag, or ALREADY_EXISTS for a reused request id.
         """
         with self._database.writing() as connection:
-            if _find_request(connection, key) is not None:
+            if find_request(connection, schedule_requests, key) is not None:
                 return
             row = _find(connection, key.tenant_id, schedule_id)
             if row is None or not may_use_area(row.area_id):
                 raise not_found("schedule", schedule_id)
-            if etag and etag != row.etag:
-                raise ServiceError(
-                    code_pb2.ABORTED, "ETAG_MISMATCH", "the schedule has changed: its etag is another",
-                    metadata={"etag": row.etag},
-                )  # fmt: skip
+            check_etag("schedule", etag, row.etag)
             if check_only:
                 return
             connection.execute(schedules.delete().where(schedules.c.schedule_id == schedule_id))
-            common = _common(key.tenant_id, row.area_id, now_unix_us)
+            common = common_values(key.tenant_id, row.area_id, now_unix_us)
             _log_change(connection, ChangeKind.DELETED, row.site_id, schedule_id, common)
             _log_request(connection, key, schedule_id, common)
             self._retention.prune(connection, now_unix_us)
@@ -282,7 +263,7 @@ def _save_one(connection: sa.Connection, new: NewSchedule) -> StoredSchedule | S
         .limit(1)
     ).scalar()
     schedule_id = str(uuid.uuid4())
-    common = _common(tenant_id, new.area_id, new.create_time_unix_us)
+    common = common_values(tenant_id, new.area_id, new.create_time_unix_us)
     row: dict[str, Any] = {
         **common,
         "schedule_id": schedule_id,
@@ -297,25 +278,11 @@ def _save_one(connection: sa.Connection, new: NewSchedule) -> StoredSchedule | S
     return StoredSchedule(**row)
 
 
-def _find_request(connection: sa.Connection, key: RequestKey) -> str | None:
-    """Schedule of an earlier request with this id and payload, or None."""
-    query = sa.select(schedule_requests).where(
-        schedule_requests.c.tenant_id == key.tenant_id, schedule_requests.c.request_id == key.request_id
-    )
-    row = connection.execute(query).first()
-    if row is None:
-        return None
-    if (row.method, row.payload_sha256) != (key.method, key.payload_sha256):
-        raise ServiceError(
-            code_pb2.ALREADY_EXISTS, "REQUEST_ID_REUSED", "request_id was used before with another payload"
-        )
-    return str(row.schedule_id)
-
-
 def _find_answer(connection: sa.Connection, key: RequestKey) -> StoredSchedule | None:
-    schedule_id = _find_request(connection, key)
-    if schedule_id is None:
+    request = find_request(connection, schedule_requests, key)
+    if request is None:
         return None
+    schedule_id = str(request.schedule_id)
     row = _find(connection, key.tenant_id, schedule_id)
     if row is None:
         raise ServiceError(code_pb2.NOT_FOUND, "SCHEDULE_DELETED", "the schedule of this request_id has been deleted")
@@ -323,32 +290,16 @@ def _find_answer(connection: sa.Connection, key: RequestKey) -> StoredSchedule |
 
 
 def _find(connection: sa.Connection, tenant_id: str, schedule_id: str) -> StoredSchedule | None:
-    if not _may_be_id(schedule_id):
+    if not may_be_uuid(schedule_id):
         return None
     query = sa.select(schedules).where(schedules.c.tenant_id == tenant_id, schedules.c.schedule_id == schedule_id)
     row = connection.execute(query).first()
     return None if row is None else _stored(row)
 
 
-def _may_be_id(text: str) -> bool:
-    """Whether the database can be asked: identifiers are UUIDs, other text may hold what no database takes."""
-    return len(text) == 36 and text.isascii() and text.replace("-", "").isalnum()
-
-
 def _stored(row: sa.Row[tuple[object, ...]]) -> StoredSchedule:
     values: dict[str, Any] = {"payload": b"", **row._mapping}
     return StoredSchedule(**values)
-
-
-def _common(tenant_id: str, area_id: str, now_unix_us: int) -> dict[str, object]:
-    return {
-        "tenant_id": tenant_id,
-        "area_id": area_id,
-        "version": 1,
-        "etag": uuid.uuid4().hex[:16],
-        "create_time_unix_us": now_unix_us,
-        "update_time_unix_us": now_unix_us,
-    }
 
 
 def _log_change(
@@ -360,11 +311,4 @@ def _log_change(
 
 
 def _log_request(connection: sa.Connection, key: RequestKey, schedule_id: str, common: dict[str, object]) -> None:
-    row = {
-        **common,
-        "request_id": key.request_id,
-        "method": key.method,
-        "payload_sha256": key.payload_sha256,
-        "schedule_id": schedule_id,
-    }
-    connection.execute(schedule_requests.insert(), row)
+    log_request(connection, schedule_requests, key, {**common, "schedule_id": schedule_id})

@@ -72,3 +72,76 @@ changes = Table(
     Column("schedule_id", String(36), nullable=False),
     sqlite_autoincrement=True,
 )
+
+# Portfolios in their newest version; `head` is a Portfolio message with groups and operators only. The fleet itself is
+# the block set `base_id`, which holds version `base_version`, and the updates after it.
+portfolios = Table(
+    "portfolios",
+    metadata,
+    Column("portfolio_uid", String(36), primary_key=True),
+    *_common_columns(),
+    Column("sequence", BigInteger, nullable=False),
+    Column("portfolio_id", String(256), nullable=False),
+    Column("currency_code", String(8), nullable=False),
+    Column("asset_count", BigInteger, nullable=False),
+    Column("profile_count", BigInteger, nullable=False),
+    Column("resident_bytes", BigInteger, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+    Column("base_id", String(36), nullable=False),
+    Column("base_version", BigInteger, nullable=False),
+    Column("base_bytes", BigInteger, nullable=False),
+    Column("log_bytes", BigInteger, nullable=False),
+    Index("portfolios_by_id", "tenant_id", "portfolio_id", unique=True),
+    Index("portfolios_by_tenant", "tenant_id", "sequence"),
+)
+
+# Changes of portfolios, only ever added to; `version` is the one that a change leads to.
+portfolio_updates = Table(
+    "portfolio_updates",
+    metadata,
+    Column("portfolio_uid", String(36), nullable=False),
+    *_common_columns(),
+    Column("part", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("portfolio_uid", "version", "part"),
+)
+
+# Large things in blocks of some megabytes, written before the row that refers to them.
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("set_id", String(36), nullable=False),
+    *_common_columns(),
+    Column("block_index", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("set_id", "block_index"),
+    Index("blocks_by_time", "create_time_unix_us"),
+)
+
+# Plans; `summary` and `payload` as in schedules, the powers of assets are the block set `plan_id`.
+plans = Table(
+    "plans",
+    metadata,
+    Column("plan_id", String(36), primary_key=True),
+    *_common_columns(),
+    Column("sequence", BigInteger, nullable=False),
+    Column("portfolio_id", String(256), nullable=False),
+    Column("summary", LargeBinary, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Index("plans_by_portfolio", "tenant_id", "portfolio_id", "sequence"),
+    Index("plans_by_tenant", "tenant_id", "sequence"),
+)
+
+# As schedule_requests, for portfolios and plans; `answer` is the message that the caller got, where it is kept.
+dispatch_requests = Table(
+    "dispatch_requests",
+    metadata,
+    Column("request_id", String(36), nullable=False),
+    *_common_columns(),
+    Column("method", String(64), nullable=False),
+    Column("payload_sha256", String(64), nullable=False),
+    Column("resource_id", String(256), nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "request_id"),
+    Index("dispatch_requests_by_time", "create_time_unix_us"),
+)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from math import nan
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from evflex.common.v1 import time_grid_pb2
+from evflex.engine.timegrid import TimeGrid
 from evflex.engine.validation import Rules, Violation
+from evflex.server.errors import invalid
 
 MAX_ID_LENGTH = 256
 # Years 1 to 9999, as google.protobuf.Timestamp has it.
@@ -20,10 +25,10 @@ NANOS = 1_000_000_000
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def check_request_id(rules: Rules, request_id: str, *, required: bool) -> None:
+def check_request_id(rules: Rules, request_id: str, *, required: bool, path: str = "request_id") -> None:
     """Report a request id that is no UUID, or is absent where it is required."""
     if request_id or required:
-        rules.check(bool(_UUID.fullmatch(request_id)), "request_id", "must be a UUID")
+        rules.check(bool(_UUID.fullmatch(request_id)), path, "must be a UUID")
 
 
 def check_id(rules: Rules, path: str, value: str, *, required: bool = False) -> None:
@@ -62,6 +67,39 @@ def duration_s(rules: Rules, path: str, value: Duration) -> float:
     if abs(seconds) > MAX_DURATION_S or abs(nanos) >= NANOS or seconds * nanos < 0:
         rules.check(False, path, "must be a valid duration (up to 10 000 years, seconds and nanos of one sign)")
     return seconds + nanos * 1e-9
+
+
+def read_grid(rules: Rules, path: str, message: Message) -> TimeGrid:
+    """The `time_grid` of a message; reports its absence."""
+    if not message.HasField("time_grid"):
+        rules.check(False, path, "must be set")
+        return TimeGrid(nan, nan, 0)
+    grid: time_grid_pb2.TimeGrid = message.time_grid  # type: ignore[attr-defined]
+    return decode_grid(rules, grid, path)
+
+
+def decode_grid(rules: Rules, grid: time_grid_pb2.TimeGrid, path: str = "time_grid") -> TimeGrid:
+    """The time axis; NaN stands for what is not set."""
+    start_unix_s = timestamp_s(rules, f"{path}.start_time", grid.start_time) if grid.HasField("start_time") else nan
+    step_s = duration_s(rules, f"{path}.step_duration", grid.step_duration)
+    if start_unix_s + step_s * grid.step_count > MAX_TIMESTAMP_S:
+        rules.check(False, path, "must end before the year 10000")
+    return TimeGrid(start_unix_s, step_s, grid.step_count)
+
+
+def sound_grid(rules: Rules, path: str, message: Message) -> TimeGrid | None:
+    """The `time_grid` of a message, None where it breaks a rule, which is reported."""
+    grid = read_grid(rules, path, message)
+    found = Rules()
+    sound = grid.validate(found, path)
+    rules.violations += merged(rules, found)[len(rules.violations) :]
+    return grid if sound else None
+
+
+def refuse(rules: Rules) -> None:
+    """Raise INVALID_ARGUMENT with all that was reported, if anything was."""
+    if rules.violations:
+        raise invalid(rules.violations)
 
 
 def merged(wire: Rules, engine: Rules) -> list[Violation]:

@@ -1,0 +1,1 @@
+"""DispatchService: portfolios that stay with the server, and their plans."""

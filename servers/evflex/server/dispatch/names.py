@@ -1,0 +1,24 @@
+"""Rules of what a portfolio is called and refers to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from evflex.engine.validation import Rules
+from evflex.server.fields import check_id
+
+
+def check_currency(rules: Rules, path: str, code: str) -> None:
+    """Report what is no currency of ISO 4217."""
+    sound = len(code) == 3 and code.isascii() and code.isalpha() and code.isupper()
+    rules.check(sound, path, f"must be three capital letters (ISO 4217), is {code[:20]!r}")
+
+
+def check_names(rules: Rules, lists: Mapping[str, Sequence[str]], known: Sequence[str] = ()) -> None:
+    """Report names of groups and operators that are empty, malformed, or not unique among all lists and `known`."""
+    seen = set(known)
+    for path, names in lists.items():
+        for i, name in enumerate(names):
+            check_id(rules, f"{path}[{i}]", name, required=True)
+            rules.check(name not in seen, f"{path}[{i}]", "must be unique among groups and operators")
+            seen.add(name)

@@ -1,0 +1,96 @@
+"""A stream of header, chunks and commit, read in order, with a digest of everything that came."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from evflex.dispatch.v1 import dispatch_service_pb2
+from evflex.engine.validation import MAX_REPORTED, Rules
+from evflex.server.errors import invalid_field
+from evflex.server.fields import refuse
+from evflex.server.wire import decoded
+
+Header = TypeVar("Header", bound=Message)
+Header_co = TypeVar("Header_co", bound=Message, covariant=True)
+
+
+class UploadMessage(Protocol[Header_co]):
+    """A message of CreatePortfolio or UpdatePortfolio."""
+
+    @property
+    def header(self) -> Header_co:
+        """First message."""
+
+    @property
+    def chunk(self) -> dispatch_service_pb2.PortfolioChunk:
+        """A message in between."""
+
+
+class Upload(Generic[Header]):
+    """One client stream.
+
+    Attributes:
+        rules: Faults found so far; the stream is given up when there are as many as are told.
+    """
+
+    def __init__(self, messages: Iterator[UploadMessage[Header]]) -> None:
+        """Read `messages`."""
+        self.rules = Rules()
+        self._messages = messages
+        self._digest = hashlib.sha256()
+
+    @property
+    def digest(self) -> str:
+        """Digest of all messages read, as hexadecimal digits."""
+        return self._digest.hexdigest()
+
+    def header(self) -> Header:
+        """The first message.
+
+        Raises:
+            ServiceError: INVALID_ARGUMENT, it is no header.
+        """
+        for message in self._messages:
+            if self._kind(message) == "header":
+                return message.header
+            break
+        raise invalid_field("header", "must be the first message")
+
+    def chunks(self) -> Iterator[tuple[str, dispatch_service_pb2.PortfolioChunk]]:
+        """The chunks up to the commit, each with its path.
+
+        Raises:
+            ServiceError: INVALID_ARGUMENT, the order is wrong, the stream ends before the commit, or there are as many
+                faults as are told.
+        """
+        for count, message in enumerate(self._messages):
+            kind = self._kind(message)
+            if kind == "commit":
+                self._end()
+                return
+            if kind == "header":
+                raise invalid_field("header", "must come once")
+            if kind is None:
+                raise invalid_field("payload", "must be set")
+            yield f"chunks[{count}]", message.chunk
+            if len(self.rules.violations) >= MAX_REPORTED:
+                refuse(self.rules)
+        raise invalid_field("commit", "must be the last message; the stream ended without it, and nothing was changed")
+
+    def _end(self) -> None:
+        for _ in self._messages:
+            raise invalid_field("commit", "must be the last message")
+
+    def _kind(self, message: object) -> str | None:
+        """Which payload a message has; also takes it into the digest."""
+        whole = decoded(message)
+        assert isinstance(whole, Message)
+        serialized = whole.SerializeToString(deterministic=True)
+        self._digest.update(len(serialized).to_bytes(8, "little"))
+        self._digest.update(serialized)
+        kind: str | None = whole.WhichOneof("payload")
+        return kind

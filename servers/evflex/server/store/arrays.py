@@ -1,0 +1,48 @@
+"""Named arrays as one binary: a line of JSON that says what follows, then the bytes of each.
+
+A column that holds one value throughout, as columns of fleets often do, takes the place of that value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.generic]
+
+
+def pack_arrays(arrays: Mapping[str, Array]) -> bytes:
+    """The binary of some arrays of numbers."""
+    heads: list[tuple[str, str, tuple[int, ...], bool]] = []
+    parts: list[bytes | memoryview] = []
+    for name, array in arrays.items():
+        plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        constant = plain.size > 1 and _is_constant(plain)
+        heads.append((name, plain.dtype.str, plain.shape, constant))
+        if plain.size:
+            parts.append((plain.reshape(-1)[:1] if constant else plain).reshape(-1).view(np.uint8).data)
+    return b"".join([json.dumps(heads).encode(), b"\n", *parts])
+
+
+def unpack_arrays(packed: bytes) -> dict[str, Array]:
+    """The arrays of a binary, each a copy that may be written."""
+    end = packed.index(b"\n")
+    at = end + 1
+    arrays: dict[str, Array] = {}
+    for name, kind, shape, constant in json.loads(packed[:end]):
+        dtype = np.dtype(kind)
+        size = int(np.prod(shape, dtype=np.int64))
+        stored = np.frombuffer(packed, dtype=dtype, count=1 if constant else size, offset=at)
+        at += stored.nbytes
+        native = dtype.newbyteorder("=")
+        arrays[name] = np.full(shape, stored[0], dtype=native) if constant else stored.astype(native).reshape(shape)
+    return arrays
+
+
+def _is_constant(array: Array) -> bool:
+    """Whether all values have the same bytes, NaN included."""
+    bits = array.reshape(-1).view(f"u{array.itemsize}") if array.itemsize in (1, 2, 4, 8) else None
+    return bits is not None and bool((bits == bits[0]).all())
