@@ -8,7 +8,7 @@ from evflex.engine.dispatch.assets import only_charges, wished
 from evflex.engine.dispatch.coupling import Coupling, couple
 from evflex.engine.dispatch.curtail_part import CurtailPart
 from evflex.engine.dispatch.fleet_oracle import FleetOracle
-from evflex.engine.dispatch.model import AssetKind, DispatchProblem
+from evflex.engine.dispatch.model import AssetKind, DispatchProblem, LimitScope
 from evflex.engine.dispatch.parts import Part
 from evflex.engine.dispatch.prices import Prices
 from evflex.engine.dispatch.reserves import Held, hold_reserves
@@ -20,7 +20,14 @@ from evflex.engine.supply_tree import FloatArray, IntArray
 
 # Blocks of a part. More of them need fewer rounds, and make the master of each dearer: the oracle of assets that only
 # charge is cheap, that of stores is not.
-_WINDOW_BLOCKS, _STORAGE_BLOCKS = 16, 48
+_WINDOW_BLOCKS, _STORAGE_BLOCKS, _BLOCKS_IN_A_GROUP = 16, 48, 4
+
+
+def blocks_for(problem: DispatchProblem) -> int:
+    """Blocks of assets that only charge: several in each group, where limits of all groups hang together."""
+    scopes = [limit.scope for limit in problem.limits]
+    groups = max(scopes.count(LimitScope.GROUP), scopes.count(LimitScope.OPERATOR))
+    return _BLOCKS_IN_A_GROUP * groups if 0 < groups < len(scopes) else _WINDOW_BLOCKS
 
 
 def build_oracle(problem: DispatchProblem, workers: Workers, window_blocks: int = _WINDOW_BLOCKS) -> FleetOracle:

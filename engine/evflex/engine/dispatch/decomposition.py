@@ -38,6 +38,10 @@ class Stop:
     relative_gap: float
     absolute_gap: float
 
+    def share(self, share: float) -> Stop:
+        """The same for a share of the gaps."""
+        return Stop(share * self.relative_gap, share * self.absolute_gap)
+
     def met(self, objective: float, bound: float, scale: float) -> bool:
         """Whether a cost and a bound are close enough."""
         return objective - bound <= self.absolute_gap or relative_gap(objective, bound, scale) <= self.relative_gap
@@ -73,6 +77,18 @@ class Decomposed:
     met: bool
     rounds: int
 
+    def mixings(self, oracle: FleetOracle) -> list[Mixing]:
+        """What the blocks of each part mix."""
+        rounds, signatures = len(self.asked), len(oracle.coupling.member)
+        added = np.array([oracle.coupling.price(price) for price in self.asked]).reshape(rounds * signatures, -1)
+        used = self.weight > 0.0
+        block, k = np.nonzero(used.T)
+        begin = np.concatenate([[0], np.cumsum(used.sum(axis=0))]).astype(np.int64)
+        vector = (k * signatures + oracle.signature[block]).astype(np.int64)
+        mixing = Mixing(added, begin, vector, self.weight[k, block])
+        ends = np.cumsum([0, *(len(part.block_signature) for part in oracle.parts)])
+        return [mixing.blocks(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+
     def better_of(self, before: Decomposed | None, stop: Stop) -> Decomposed:
         """The cheaper of this and what was found before, with the better bound: a mixture at prices held in a box may be
         dearer than an earlier one.
@@ -84,6 +100,12 @@ class Decomposed:
         bound = min(bound, best.objective)
         met = stop.met(best.objective, bound, cost_scale(best.figures, best.objective))
         return replace(best, bound=bound, met=met, rounds=self.rounds)
+
+    def under(self, bound: float, stop: Stop) -> Decomposed:
+        """The same with the bound of a relaxation."""
+        bound = min(bound, self.objective)
+        met = stop.met(self.objective, bound, cost_scale(self.figures, self.objective))
+        return replace(self, bound=bound, met=met)
 
     @property
     def gap(self) -> float:
@@ -100,7 +122,7 @@ def cost_scale(figures: FloatArray, objective: float) -> float:
 
 def decompose(
     oracle: FleetOracle, start: FloatArray, radius: float, stop: Stop, budget: Budget,
-    report: Callable[[int, Decomposed], None],
+    report: Callable[[Decomposed], None],
 ) -> Decomposed:  # fmt: skip
     """Solve a fleet under its shared rows.
 
@@ -110,7 +132,7 @@ def decompose(
         radius: How far prices may first move from there, per kW and step.
         stop: When the plan is good enough.
         budget: Time and cancellation; at least one round is done.
-        report: Called after each round with its number and what is found.
+        report: Called after each round with what is found.
     """
     pool = Pool(oracle, np.arange(len(oracle.coupling.lower_kw)), radius, budget)
     for known in start[:-1]:
@@ -119,7 +141,7 @@ def decompose(
     while True:
         in_time = pool.round(price)
         found = pool.found(stop).better_of(found, stop)
-        report(found.rounds, found)
+        report(found)
         if found.met or not in_time or pool.settled or budget.spent or found.rounds >= _MOST_ROUNDS:
             return found
         pool.rest(stop)
@@ -315,16 +337,3 @@ def _independent(oracle: FleetOracle, rows: IntArray) -> list[tuple[IntArray, In
     of_block = of_signature[oracle.signature]
     parts = [(rows[label == k], np.flatnonzero(of_block == k)) for k in range(count)]
     return [*parts, (np.empty(0, dtype=np.int64), np.flatnonzero(of_block == -1))]
-
-
-def mixing_of(found: Decomposed, coupling: Coupling, signature: IntArray) -> Mixing:
-    """Vectors and weights of each block."""
-    rounds, signatures = len(found.asked), len(coupling.member)
-    added = np.array([coupling.price(price) for price in found.asked])
-    used = found.weight > 0.0
-    block, k = np.nonzero(used.T)
-    begin = np.concatenate([[0], np.cumsum(used.sum(axis=0))]).astype(np.int64)
-    return Mixing(
-        added.reshape(rounds * signatures, -1), begin, (k * signatures + signature[block]).astype(np.int64),
-        found.weight[k, block],
-    )  # fmt: skip

@@ -37,6 +37,12 @@ class FleetOracle:
         signatures = [part.block_signature for part in parts]
         self.signature: IntArray = np.concatenate([np.empty(0, dtype=np.int64), *signatures])
 
+    def with_parts(self, parts: list[Part]) -> FleetOracle:
+        """The same fleet, some parts of which answer otherwise."""
+        same = FleetOracle(parts, self.coupling, self.prices, self.workers, self.absent_need_kwh, np.zeros_like(self.absent_need_kwh))
+        same.fixed = self.fixed
+        return same
+
     def ask(self, limit_price: FloatArray, asked: BoolArray) -> Columns:
         """Answers at prices of limits (L, T) of the blocks that are asked (B,); zeros for others."""
         added = self.coupling.price(limit_price)

@@ -8,9 +8,14 @@ it keeps every shared limit that the mixture kept, as long as the steps leave ro
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from evflex.engine.dispatch.parts import Mixing
+from evflex.engine.budget import Budget
+from evflex.engine.dispatch.decomposition import Decomposed, Stop
+from evflex.engine.dispatch.fleet_oracle import FleetOracle
+from evflex.engine.dispatch.parts import Mixing, Part
 from evflex.engine.dispatch.pattern_oracle import Patterns, choose_patterns
 from evflex.engine.dispatch.pattern_part import PatternPart
 from evflex.engine.dispatch.prices import Prices
@@ -19,14 +24,56 @@ from evflex.engine.supply_tree import FloatArray, IntArray
 
 _GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
 _CHUNK = 8192
+# So many choices are tried while the gap is open, each from another place of the sequence.
+_TRIALS, _OFFSET = 6, 0.3
+# Within chosen steps powers are found to this share of the asked gap.
+_OWN_SHARE = 0.1
 
 
-def in_patterns(part: WindowPart, least_kw: FloatArray, mixing: Mixing, prices: Prices, offset: float) -> PatternPart:
+def keep_minimums(
+    oracle: FleetOracle, mixed: Decomposed, solve: Callable[..., Decomposed], stop: Stop,
+    budget: Budget,
+) -> tuple[FleetOracle, Decomposed]:  # fmt: skip
+    """A plan that keeps minimum powers, from a mixture that need not.
+
+    Args:
+        oracle: The fleet.
+        mixed: The mixture, which gives prices and the bound.
+        solve: Mixes the answers of a fleet, beginning at some prices (1, L, T).
+        stop: When the plan is good enough.
+        budget: Time and cancellation; one plan is made in any case.
+
+    Returns:
+        The fleet with chosen steps, and the best mixture of its answers.
+    """
+    mixings = mixed.mixings(oracle)
+    best: tuple[FleetOracle, Decomposed] | None = None
+    for trial in range(_TRIALS):
+        parts = [
+            in_patterns(part, mixing, oracle.prices, (trial * _OFFSET) % 1.0) if has_minimums(part) else part
+            for part, mixing in zip(oracle.parts, mixings, strict=True)
+        ]
+        chosen = oracle.with_parts(parts)
+        found = solve(chosen, mixed.price[None], stop=stop.share(_OWN_SHARE))
+        found = found.under(mixed.bound, stop)
+        if best is None or found.objective < best[1].objective:
+            best = chosen, found
+        if found.met or budget.spent:
+            break
+    assert best is not None
+    return best
+
+
+def has_minimums(part: Part) -> bool:
+    """Whether answers of the part may break minimum powers."""
+    return isinstance(part, WindowPart) and bool(part.least_kw.any())
+
+
+def in_patterns(part: WindowPart, mixing: Mixing, prices: Prices, offset: float) -> PatternPart:
     """The part with the steps of each asset chosen.
 
     Args:
         part: Assets.
-        least_kw: Smallest power of each when charging, (m,).
         mixing: What its blocks mix.
         prices: Prices without limits.
         offset: Where the sequence begins, in [0, 1).
@@ -45,12 +92,12 @@ def in_patterns(part: WindowPart, least_kw: FloatArray, mixing: Mixing, prices: 
             for j in np.unique(own):
                 at = np.flatnonzero(own == j)
                 some = np.zeros((len(at), price.shape[1]), dtype=bool)
-                choose_patterns(part.table, least_kw, assets[at], price[j], some)
+                choose_patterns(part.table, part.least_kw, assets[at], price[j], some)
                 chosen[at] = some
             counts[assets] = chosen.sum(axis=1)
             steps.append(np.nonzero(chosen)[1])
     patterns = Patterns(np.concatenate([[0], np.cumsum(counts)]), np.concatenate([np.empty(0, dtype=np.int64), *steps]))
-    return PatternPart(part.rows, part.table, least_kw, patterns, part.block_begin, part.block_signature)
+    return PatternPart(part.rows, part.table, part.least_kw, patterns, part.block_begin, part.block_signature)
 
 
 def _share_out(weight: FloatArray, count: int, offset: float) -> IntArray:

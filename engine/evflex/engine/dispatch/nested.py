@@ -29,7 +29,7 @@ _FIRST_GAP, _INNER_OF_OUTER = 0.02, 0.2
 
 def decompose_nested(
     oracle: FleetOracle, outer_rows: IntArray, start: FloatArray, radius: float, stop: Stop, budget: Budget,
-    report: Callable[[int, Decomposed], None],
+    report: Callable[[Decomposed], None],
 ) -> Decomposed:  # fmt: skip
     """Solve a fleet whose rows fall apart without some of them.
 
@@ -40,7 +40,7 @@ def decompose_nested(
         radius: How far prices may first move from there, per kW and step.
         stop: When the plan is good enough.
         budget: Time and cancellation.
-        report: Called for each price of the outer rows with the rounds done and what is found.
+        report: Called for each price of the outer rows with what is found.
     """
     coupling = oracle.coupling
     inner_rows = np.setdiff1d(np.arange(len(coupling.lower_kw)), outer_rows)
@@ -72,7 +72,7 @@ def decompose_nested(
         prices = price.copy()
         prices[outer_rows] = outer.price
         found = pool.found(stop, _combined(pool, outer, weights), bound, prices).better_of(found, stop)
-        report(found.rounds, found)
+        report(found)
         gap = min(gap, found.gap)
         if found.met or not in_time or outer.settled or budget.spent or len(weights) >= _MOST_PRICES:
             return found

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-
-import numpy as np
+from functools import partial
 
 from evflex.engine.budget import Budget
-from evflex.engine.dispatch.build import build_oracle
-from evflex.engine.dispatch.decomposition import Decomposed, Stop, decompose, mixing_of
+from evflex.engine.dispatch.build import blocks_for, build_oracle
+from evflex.engine.dispatch.decomposition import Decomposed, Stop, decompose
+from evflex.engine.dispatch.fleet_oracle import FleetOracle
+from evflex.engine.dispatch.minimum_power import has_minimums, keep_minimums
 from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
 from evflex.engine.dispatch.nested import decompose_nested, rows_that_hold_together
 from evflex.engine.dispatch.plan import FleetPlan, PlanProgress
@@ -21,7 +22,11 @@ from evflex.engine.dispatch.report import report_plan
 from evflex.engine.dispatch.start import known_prices
 from evflex.engine.dispatch.setpoints import MixedSetpoints
 from evflex.engine.dispatch.workers import Workers
+from evflex.engine.supply_tree import FloatArray
 from evflex.engine.validation import Rules
+
+# Minimum powers leave the rest of the asked gap to the choice of steps; prices then move little.
+_RELAXED_SHARE, _NEAR = 0.3, 0.1
 
 
 def plan_portfolio(
@@ -51,23 +56,28 @@ def plan_portfolio(
     rules.raise_if_any()
     budget = Budget(options.time_limit_s, cancel or threading.Event())
 
-    def tell(rounds: int, found: Decomposed) -> None:
-        if on_progress is not None:
-            on_progress(
-                PlanProgress(rounds, found.objective, found.bound, found.gap, budget.elapsed_s, "decomposition")
-            )
-
     with Workers() as workers:
-        oracle = build_oracle(problem, workers)
         stop = Stop(options.relative_gap, options.absolute_gap)
         start, radius = known_prices(problem, stop, budget, workers)
+        oracle = build_oracle(problem, workers, blocks_for(problem))
         outer = rows_that_hold_together(problem, oracle)
-        if len(outer):
-            found = decompose_nested(oracle, outer, start, radius, stop, budget, tell)
+
+        def solve(phase: str, oracle: FleetOracle, start: FloatArray, radius: float, stop: Stop) -> Decomposed:
+            def tell(found: Decomposed) -> None:
+                if on_progress is not None:
+                    on_progress(
+                        PlanProgress(found.rounds, found.objective, found.bound, found.gap, budget.elapsed_s, phase)
+                    )
+
+            if len(outer):
+                return decompose_nested(oracle, outer, start, radius, stop, budget, tell)
+            return decompose(oracle, start, radius, stop, budget, tell)
+
+        if any(has_minimums(part) for part in oracle.parts):
+            found = solve("relaxation", oracle, start, radius, stop.share(_RELAXED_SHARE))
+            again = partial(solve, "minimum powers", radius=_NEAR * radius)
+            oracle, found = keep_minimums(oracle, found, again, stop, budget)
         else:
-            found = decompose(oracle, start, radius, stop, budget, tell)
-        mixing = mixing_of(found, oracle.coupling, oracle.signature)
-        ends = np.cumsum([0, *(len(part.block_signature) for part in oracle.parts)])
-        mixings = [mixing.blocks(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-        setpoints = MixedSetpoints(oracle.parts, mixings, oracle.prices, len(problem.fleet))
+            found = solve("decomposition", oracle, start, radius, stop)
+        setpoints = MixedSetpoints(oracle.parts, found.mixings(oracle), oracle.prices, len(problem.fleet))
         return report_plan(problem, oracle, found, setpoints, stop, budget, "decomposition")

@@ -59,65 +59,51 @@ def choose_patterns(
             ranks, first_rank, last_rank = rank(order, price, first, last, step_of, sorted_price)
         wanted = cheaper(sorted_price, ranks, table.short_price[i])
         welcome = cheaper(sorted_price, ranks, table.value[i])
+        p, first_ratio, last_ratio = table.power[i], table.first_ratio[i], table.last_ratio[i]
+        need, room, value, short_price = table.need[i], table.room[i], table.value[i], table.short_price[i]
         energy = max(
-            min(table.need[i], held(table, i, wanted, first_rank, last_rank)),
-            min(table.room[i], held(table, i, welcome, first_rank, last_rank)),
+            min(need, p * held(wanted, first_rank, last_rank, first_ratio, last_ratio)),
+            min(room, p * held(welcome, first_rank, last_rank, first_ratio, last_ratio)),
         )
         filled = 0
-        while filled < ranks and held(table, i, filled, first_rank, last_rank) < energy - _TOLERANCE:
+        while filled < ranks and p * held(filled, first_rank, last_rank, first_ratio, last_ratio) < energy - _TOLERANCE:
             filled += 1
-        best, best_cost = 0, table.short_price[i] * table.need[i]
-        for tried in (filled - 1, filled):
-            if tried > 0:
-                cost = _filled_cost(table, least[i], i, tried, first_rank, last_rank, sorted_price)
-                if cost < best_cost:
-                    best, best_cost = tried, cost
+        best, best_cost = 0, short_price * need
+        for tried in range(max(filled - 1, 1), filled + 1):
+            # filled from the minimum, which holds in every step that is chosen
+            drawn, cost = 0.0, 0.0
+            for r in range(tried):
+                low = least[i] * _share(r, first_rank, last_rank, first_ratio, last_ratio)
+                drawn += low
+                cost += low * sorted_price[r]
+            if drawn > room + _TOLERANCE:
+                continue
+            for r in range(tried):
+                most = (p - least[i]) * _share(r, first_rank, last_rank, first_ratio, last_ratio)
+                more = max(min(_wanted(drawn, sorted_price[r], need, room, value, short_price), most), 0.0)
+                drawn += more
+                cost += more * sorted_price[r]
+            cost += max(need - drawn, 0.0) * short_price - max(drawn - need, 0.0) * value
+            if cost < best_cost:
+                best, best_cost = tried, cost
         for r in range(best):
             chosen[k, step_of[r]] = True
 
 
 @inner_kernel
-def _share(table: WindowTable, i: int, r: int, first_rank: int, last_rank: int) -> float:
-    """Share of the step of rank r in which asset i is available."""
-    share = 1.0
-    if r == first_rank:
-        share = table.first_ratio[i]
-    elif r == last_rank:
-        share = table.last_ratio[i]
-    return share
+def _share(at: int, first: int, last: int, first_ratio: float, last_ratio: float) -> float:
+    """Share of a step, or of the step of a rank, in which an asset is available."""
+    if at == first:
+        return first_ratio
+    return last_ratio if at == last else 1.0
 
 
 @inner_kernel
-def _filled_cost(
-    table: WindowTable, least: float, i: int, tried: int, first_rank: int, last_rank: int, sorted_price: FloatArray
-) -> float:
-    """Cost of charging in the cheapest ``tried`` steps, infinite where their minimum is more than there is room for."""
-    energy, cost = 0.0, 0.0
-    for r in range(tried):
-        low = least * _share(table, i, r, first_rank, last_rank)
-        energy += low
-        cost += low * sorted_price[r]
-    if energy > table.room[i] + _TOLERANCE:
-        return np.inf
-    for r in range(tried):
-        most = (table.power[i] - least) * _share(table, i, r, first_rank, last_rank)
-        more = max(_wanted(table, i, energy, sorted_price[r], most), 0.0)
-        energy += more
-        cost += more * sorted_price[r]
-    short = max(table.need[i] - energy, 0.0)
-    extra = max(energy - table.need[i], 0.0)
-    return cost + short * table.short_price[i] - extra * table.value[i]
-
-
-@inner_kernel
-def _wanted(table: WindowTable, i: int, energy: float, price: float, most: float) -> float:
-    """What asset i, which has some energy, takes of a step at a price."""
-    goal = energy
-    if price < table.value[i]:
-        goal = table.room[i]
-    elif price < table.short_price[i]:
-        goal = table.need[i]
-    return min(most, goal - energy)
+def _wanted(energy: float, price: float, need: float, room: float, value: float, short_price: float) -> float:
+    """What an asset that has some energy takes at a price; scalars, because passing arrays counts their references."""
+    if price < value:
+        return room - energy
+    return need - energy if price < short_price else 0.0
 
 
 @kernel
@@ -206,12 +192,16 @@ def _fill_pattern(
 ) -> float:
     """Cheapest powers of asset i in its chosen steps, in their order; returns the energy."""
     begin, end = patterns.begin[i], patterns.begin[i + 1]
+    first, last = table.first[i], table.last[i] - 1
+    first_ratio, last_ratio = table.first_ratio[i], table.last_ratio[i]
+    low, spread = least[i], table.power[i] - least[i]
+    need, room, value, short_price = table.need[i], table.room[i], table.value[i], table.short_price[i]
     energy = 0.0
     for k in range(begin, end):
         step = patterns.step[k]
-        low = least[i] * _step_share(table, i, step)
-        ranks.filling[k - begin] = low
-        energy += low
+        filled = low * _share(step, first, last, first_ratio, last_ratio)
+        ranks.filling[k - begin] = filled
+        energy += filled
         r = ranks.place[step]
         ranks.words[r >> 6] |= _ONE << np.uint64(r & 63)
         ranks.entry[r] = k
@@ -223,21 +213,10 @@ def _fill_pattern(
             k = ranks.entry[(w << 6) + int(lowest_bit(word))]
             word &= word - _ONE
             step = patterns.step[k]
-            more = _wanted(table, i, energy, price[step], np.inf)
+            more = _wanted(energy, price[step], need, room, value, short_price)
             wants = more > 0.0
             if wants:
-                more = min(more, (table.power[i] - least[i]) * _step_share(table, i, step))
+                more = min(more, spread * _share(step, first, last, first_ratio, last_ratio))
                 ranks.filling[k - begin] += more
                 energy += more
     return energy
-
-
-@inner_kernel
-def _step_share(table: WindowTable, i: int, step: int) -> float:
-    """Share of a step in which asset i is available."""
-    share = 1.0
-    if step == table.first[i]:
-        share = table.first_ratio[i]
-    elif step == table.last[i] - 1:
-        share = table.last_ratio[i]
-    return share

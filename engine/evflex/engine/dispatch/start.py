@@ -57,7 +57,7 @@ def _solve(problem: DispatchProblem, stop: Stop, budget: Budget, workers: Worker
     oracle = build_oracle(problem, workers)
     start, radius = known_prices(problem, stop, budget, workers)
     coarse = Stop(_COARSER * stop.relative_gap, stop.absolute_gap)
-    return decompose(oracle, start, radius, coarse, budget, lambda rounds, found: None)
+    return decompose(oracle, start, radius, coarse, budget, lambda found: None)
 
 
 def _last_asked(found: Decomposed) -> FloatArray:

@@ -65,11 +65,12 @@ def respond(
                     drawn[full] += energy - full * p - p
                     drawn[full + 1] -= energy - full * p
             else:
+                p, first_ratio, last_ratio = table.power[i], table.first_ratio[i], table.last_ratio[i]
                 energy = max(
-                    min(table.need[i], held(table, i, wanted, first_rank, last_rank)),
-                    min(table.room[i], held(table, i, welcome, first_rank, last_rank)),
+                    min(table.need[i], p * held(wanted, first_rank, last_rank, first_ratio, last_ratio)),
+                    min(table.room[i], p * held(welcome, first_rank, last_rank, first_ratio, last_ratio)),
                 )
-                _fill(table, i, energy, count, first_rank, last_rank, drawn)
+                _fill(p, energy, count, first_rank, last_rank, first_ratio, last_ratio, drawn)
             missing, more = table.need[i] - energy, energy - table.need[i]
             if missing > 0.0:
                 short_cost += table.short_price[i] * missing
@@ -109,17 +110,18 @@ def add_powers(table: WindowTable, chosen: IntArray, price: FloatArray, weight: 
                 count, first_rank, last_rank = rank(order, price[j], first, last, step_of, sorted_price)
             wanted = cheaper(sorted_price, count, table.short_price[i])
             welcome = cheaper(sorted_price, count, table.value[i])
+            p, first_ratio, last_ratio = table.power[i], table.first_ratio[i], table.last_ratio[i]
             left = max(
-                min(table.need[i], held(table, i, wanted, first_rank, last_rank)),
-                min(table.room[i], held(table, i, welcome, first_rank, last_rank)),
+                min(table.need[i], p * held(wanted, first_rank, last_rank, first_ratio, last_ratio)),
+                min(table.room[i], p * held(welcome, first_rank, last_rank, first_ratio, last_ratio)),
             )
             # the filled ranks are few: walk them
             for r in range(count):
-                most = table.power[i]
+                most = p
                 if r == first_rank:
-                    most *= table.first_ratio[i]
+                    most *= first_ratio
                 elif r == last_rank:
-                    most *= table.last_ratio[i]
+                    most *= last_ratio
                 power[k, step_of[r]] += share * min(left, most)
                 left -= most
                 if left <= 0.0:
@@ -158,27 +160,27 @@ def cheaper(sorted_price: FloatArray, count: int, price: float) -> int:
 
 
 @inner_kernel
-def held(table: WindowTable, i: int, ranks: int, first_rank: int, last_rank: int) -> float:
-    """What the cheapest steps hold: C(k)."""
-    held = float(ranks)
+def held(ranks: int, first_rank: int, last_rank: int, first_ratio: float, last_ratio: float) -> float:
+    """What the cheapest steps hold of a kW: C(k) / p. (Scalars: passing arrays counts their references.)"""
+    sum_of_shares = float(ranks)
     if first_rank < ranks:
-        held += table.first_ratio[i] - 1.0
+        sum_of_shares += first_ratio - 1.0
     if last_rank < ranks and last_rank != first_rank:
-        held += table.last_ratio[i] - 1.0
-    return held * table.power[i]
+        sum_of_shares += last_ratio - 1.0
+    return sum_of_shares
 
 
 @inner_kernel
 def _fill(
-    table: WindowTable, i: int, energy: float, count: int, first_rank: int, last_rank: int, drawn: FloatArray
-) -> None:
-    """Add asset i's filling of the cheapest ranks to the differences over ranks."""
-    p = table.power[i]
+    p: float, energy: float, count: int, first_rank: int, last_rank: int, first_ratio: float, last_ratio: float,
+    drawn: FloatArray,
+) -> None:  # fmt: skip
+    """Add the filling of the cheapest ranks with a power p to the differences over ranks."""
     if energy <= 0.0 or p <= 0.0:
         return
     # Edges of the window hold less than a step; take them in the order of their ranks.
     near, far = first_rank, last_rank
-    near_ratio, far_ratio = table.first_ratio[i], table.last_ratio[i]
+    near_ratio, far_ratio = first_ratio, last_ratio
     if near == far:
         far, far_ratio = count, 1.0
     elif near > far:

@@ -21,7 +21,8 @@ class WindowPart:
 
     Attributes:
         rows: Row of the fleet of each asset of the table, (m,).
-        table: The assets.
+        table: The assets, (m,).
+        least_kw: Smallest power of each when charging, which its answers do not heed, (m,).
         block_begin: First asset of each block, and the end of the last, (B + 1,).
         block_signature: Signature of each block, (B,).
     """
@@ -30,10 +31,11 @@ class WindowPart:
     kind = "window"
 
     def __init__(
-        self, rows: IntArray, table: WindowTable, block_begin: IntArray, block_signature: IntArray, runs: Runs
-    ) -> None:
+        self, rows: IntArray, table: WindowTable, least_kw: FloatArray, block_begin: IntArray,
+        block_signature: IntArray, runs: Runs,
+    ) -> None:  # fmt: skip
         """Take assets sorted into blocks and runs; :meth:`of` does that."""
-        self.rows, self.table = rows, table
+        self.rows, self.table, self.least_kw = rows, table, least_kw
         self.block_begin, self.block_signature, self._runs = block_begin, block_signature, runs
 
     @classmethod
@@ -59,7 +61,7 @@ class WindowPart:
             room=np.maximum(fleet.energy_headroom_kwh[at] / kwh, need), value=fleet.energy_value_per_kwh[at] * kwh,
             short_price=fleet.shortfall_price_per_kwh[at] * kwh, kwh=kwh,
         )  # fmt: skip
-        return cls(at, table, *cut(table, signature[at].astype(np.int64), blocks))
+        return cls(at, table, fleet.min_charge_kw[at], *cut(table, signature[at].astype(np.int64), blocks))
 
     def respond(self, added: FloatArray, asked: BoolArray, prices: Prices, workers: Workers) -> Columns:
         """See :class:`Part`."""
@@ -103,7 +105,7 @@ class WindowPart:
         table = WindowTable(**{name: arrays[name] for name in WindowTable._fields})  # type: ignore[arg-type]
         at = (arrays[name].astype(np.int64) for name in ("rows", "block_begin", "block_signature"))
         rows, begin, signature = at
-        return cls(rows, table, begin, signature, Runs.none())
+        return cls(rows, table, np.zeros(len(rows)), begin, signature, Runs.none())
 
 
 def window_outcome(
