@@ -13,6 +13,7 @@ from evflex.engine.dispatch.model import (
 from evflex.engine.dispatch.optimize import plan_portfolio
 from evflex.engine.dispatch.plan import FleetPlan, PlanFigures, PlanProgress, Setpoints
 from evflex.engine.dispatch.setpoints import setpoints_from_arrays
+from evflex.engine.dispatch.warm_up import warm_up
 
 __all__ = [
     "AssetKind",
@@ -29,4 +30,5 @@ __all__ = [
     "Setpoints",
     "plan_portfolio",
     "setpoints_from_arrays",
+    "warm_up",
 ]

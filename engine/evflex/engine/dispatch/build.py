@@ -102,7 +102,7 @@ def _storage_part(problem: DispatchProblem, held: Held, coupling: Coupling, rows
     wanted = max(-(-len(rows) // _STORAGE_BLOCKS), 1)
     begins = np.flatnonzero(np.concatenate([[True], signature[1:] != signature[:-1]]))
     within = np.arange(len(rows)) - np.repeat(begins, np.diff(np.append(begins, len(rows))))
-    block = np.cumsum((within % wanted == 0)) - 1
+    block = np.cumsum(within % wanted == 0) - 1
     pump = fleet.kind[rows] == AssetKind.HEAT_PUMP
     profile = np.where(pump, _profile_of(problem, rows), -1)
     wear = np.where(pump, 0.0, fleet.discharge_cost_per_kwh[rows])
@@ -133,4 +133,6 @@ def _storage_part(problem: DispatchProblem, held: Held, coupling: Coupling, rows
         base_kw=np.ascontiguousarray(problem.profiles.power_kw[used]),
     )  # fmt: skip
     begin = np.flatnonzero(np.concatenate([[True], block[1:] != block[:-1]]))
-    return StoragePart(rows, assets, np.append(begin, len(rows)), coupling.signature[rows[begin]].astype(np.int64), problem.grid.step_h)
+    return StoragePart(
+        rows, assets, np.append(begin, len(rows)), coupling.signature[rows[begin]].astype(np.int64), problem.grid.step_h
+    )

@@ -19,7 +19,6 @@ from scipy import sparse
 
 from evflex.engine.budget import Budget
 from evflex.engine.dispatch.columns import COST_SIGN, FIGURES, Columns
-from evflex.engine.dispatch.coupling import Coupling
 from evflex.engine.dispatch.fleet_oracle import FleetOracle
 from evflex.engine.dispatch.mixer import Mixer
 from evflex.engine.dispatch.parts import Mixing
@@ -261,9 +260,7 @@ class Pool:
                 price[component.rows] = component.mixer.price
         met = stop.met(objective, bound, cost_scale(figures, objective))
         asked = np.array(self._asked)
-        return Decomposed(
-            asked, weight, power, figures, above, below, objective, bound, price, met, len(asked)
-        )
+        return Decomposed(asked, weight, power, figures, above, below, objective, bound, price, met, len(asked))
 
 
 class Component:

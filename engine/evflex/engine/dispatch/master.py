@@ -116,6 +116,4 @@ class Master:
             return None
         price = np.zeros(self._shape)
         price[self._limited] = -solution.row_dual[: self._rows] * self._cost_scale / self._power_scale
-        return Mixture(
-            np.maximum(solution.x[2 * self._rows :], 0.0), price, solution.objective * self._cost_scale
-        )
+        return Mixture(np.maximum(solution.x[2 * self._rows :], 0.0), price, solution.objective * self._cost_scale)

@@ -104,5 +104,3 @@ def _share_out(weight: FloatArray, count: int, offset: float) -> IntArray:
     """An answer for each of so many assets, in the proportion of the weights, evenly spread, (count,)."""
     at = (offset + _GOLDEN * np.arange(count)) % 1.0
     return np.minimum(np.searchsorted(np.cumsum(weight), at, side="right"), len(weight) - 1)
-
-

@@ -130,9 +130,7 @@ class Mixer:
         """Prices to ask at next, (L, T)."""
         if self._mixture is None:
             return self._center
-        return np.clip(
-            _SMOOTHING * self._center + (1.0 - _SMOOTHING) * self._mixture.price, self._least, self._most
-        )
+        return np.clip(_SMOOTHING * self._center + (1.0 - _SMOOTHING) * self._mixture.price, self._least, self._most)
 
     @property
     def price(self) -> FloatArray:

@@ -120,7 +120,9 @@ class _Emitted:
             self.group_power_kw[g] += power_kw[order[begin[g] : end[g]]].sum(axis=0)
 
 
-def _groups_of_signatures(problem: DispatchProblem, oracle: FleetOracle) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
+def _groups_of_signatures(
+    problem: DispatchProblem, oracle: FleetOracle
+) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
     """Group of each signature, -1 for none; None where a signature may hold assets of several groups."""
     limited = {limit.index: row for row, limit in enumerate(problem.limits) if limit.scope is LimitScope.GROUP}
     if len(limited) < problem.group_count:

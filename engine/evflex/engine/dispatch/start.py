@@ -88,6 +88,4 @@ def _sampled(problem: DispatchProblem) -> DispatchProblem:
     reserves = [
         replace(reserve, up_kw=reserve.up_kw * share, down_kw=reserve.down_kw * share) for reserve in problem.reserves
     ]
-    return replace(
-        problem, fleet=fleet.take(rows), profiles=profiles, limits=tuple(limits), reserves=tuple(reserves)
-    )
+    return replace(problem, fleet=fleet.take(rows), profiles=profiles, limits=tuple(limits), reserves=tuple(reserves))
