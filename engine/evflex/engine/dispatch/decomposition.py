@@ -1,18 +1,19 @@
 """Dantzig–Wolfe decomposition: ask the assets at prices, mix their answers, and prove how good the mixture is.
 
-Every round asks the blocks at prices of limits μ. The answers become columns of a master, whose mixture is a plan and whose
-duals are the next prices; each answer proves the bound
+Every round asks the blocks at prices of limits μ. The answers become columns of a master, whose mixture is a plan and
+whose duals are the next prices; each answer proves the bound
 
     q(μ) = Σ_i min_{X_i} (price + μ)·x - Σ limits' worth at μ,
 
-and the gap is the best mixture less the best bound. Rows that no other rows touch, such as those of a feeder, are mixed by
-themselves, all from the same round of answers.
+and the gap is the best mixture less the best bound. Rows that no other rows touch, such as those of a feeder, are mixed
+by themselves, all from the same round of answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
@@ -86,11 +87,12 @@ class Decomposed:
         vector = (k * signatures + oracle.signature[block]).astype(np.int64)
         mixing = Mixing(added, begin, vector, self.weight[k, block])
         ends = np.cumsum([0, *(len(part.block_signature) for part in oracle.parts)])
-        return [mixing.blocks(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        return [mixing.blocks(int(a), int(b)) for a, b in pairwise(ends)]
 
     def better_of(self, before: Decomposed | None, stop: Stop) -> Decomposed:
-        """The cheaper of this and what was found before, with the better bound: a mixture at prices held in a box may be
-        dearer than an earlier one.
+        """The cheaper of this and what was found before, with the better bound.
+
+        A mixture at prices held in a box may be dearer than an earlier one.
         """
         if before is None:
             return self
@@ -220,7 +222,8 @@ class Pool:
         """Weight of each round's answer for each block, (rounds, B)."""
         weight = np.zeros((len(self._asked), len(self._oracle.signature)))
         for component in self.components:
-            weight[np.ix_(component.taken, component.blocks)] = component.mixer.weights(len(component.taken))
+            taken = np.array(component.taken, dtype=np.int64)
+            weight[np.ix_(taken, component.blocks)] = component.mixer.weights(len(taken))
         return weight
 
     def mixed(self, weight: FloatArray) -> tuple[FloatArray, FloatArray]:

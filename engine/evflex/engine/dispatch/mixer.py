@@ -1,8 +1,8 @@
 """Shared rows that no other rows touch: columns, the master that mixes them, and the best bound.
 
-Prices to ask at come from the master, whose duals are held in a box around the prices of the best bound, and lie a little
-towards these (Wentges 1997): duals of a master with few columns are far off. A step that kept what the master promised and
-met the edge of the box widens it.
+Prices to ask at come from the master, whose duals are held in a box around the prices of the best bound, and lie a
+little towards these (Wentges 1997): duals of a master with few columns are far off. A step that kept what the master
+promised and met the edge of the box widens it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from evflex.engine.dispatch.coupling import limits_worth
 from evflex.engine.dispatch.master import Master, Mixture
 from evflex.engine.supply_tree import FloatArray
 
-# How far the next prices lie from the master's towards those of the best bound (measured: fewest rounds, with the next).
+# How far the next prices lie from the master's towards those of the best bound (measured: fewest rounds).
 _SMOOTHING = 0.3
 # A step keeps its promise with this share of it; a box that held it back is then so much wider.
 _KEPT_SHARE, _EDGE, _WIDER = 0.3, 0.9, 2.0

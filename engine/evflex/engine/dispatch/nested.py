@@ -1,8 +1,8 @@
 """Limits above limits: a price for the rows of the whole fleet around the problems of its feeders.
 
-With the price of the fleet's rows given, feeders are independent again. Their mixtures at that price are columns of an outer
-master, whose duals are the next price; the bounds of the feeders add up to the bound. A master of all rows at once would need
-a column for every combination of feeders' prices, and stalls.
+With the price of the fleet's rows given, feeders are independent again. Their mixtures at that price are columns of an
+outer master, whose duals are the next price; the bounds of the feeders add up to the bound. A master of all rows at
+once would need a column for every combination of feeders' prices, and stalls.
 """
 
 from __future__ import annotations

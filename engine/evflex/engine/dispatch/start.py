@@ -1,7 +1,7 @@
 """Prices to begin with: those of a smaller problem that is like the one to be solved.
 
-Feeders with a limit each begin with the prices of all of them under one limit. A fleet with stores, whose answers are dear,
-begins with the prices of a sample under a share of its limits.
+Feeders with a limit each begin with the prices of all of them under one limit. A fleet with stores, whose answers are
+dear, begins with the prices of a sample under a share of its limits.
 """
 
 from __future__ import annotations

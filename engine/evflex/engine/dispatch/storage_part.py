@@ -129,5 +129,5 @@ class StoragePart:
     def from_arrays(cls, arrays: dict[str, NDArray[np.generic]]) -> StoragePart:
         """The way back from ``to_arrays``."""
         assets = StoredAssets(**{name: arrays[name] for name in StoredAssets._fields})  # type: ignore[arg-type]
-        at = (arrays[name].astype(np.int64) for name in ("block_begin", "block_signature"))
-        return cls(arrays["rows"].astype(np.int64), assets, *at, float(arrays["step_h"]))
+        rows, begin, signature = (arrays[name].astype(np.int64) for name in ("rows", "block_begin", "block_signature"))
+        return cls(rows, assets, begin, signature, float(arrays["step_h"]))

@@ -72,15 +72,9 @@ class WindowPart:
         def answer(begin: int, end: int) -> None:
             for block in range(begin, end):
                 if asked[block]:
-                    some = np.array([self._runs.of_block[block], self._runs.of_block[block + 1]])
-                    respond(
-                        self.table,
-                        self._runs.begin,
-                        some,
-                        price[self.block_signature[block]],
-                        power[block],
-                        terms[block],
-                    )
+                    some = self._runs.of_block[block : block + 2]
+                    own = price[self.block_signature[block]]
+                    respond(self.table, self._runs.begin, some, own, power[block], terms[block])
 
         workers.share(answer, self.block_begin)
         figures = np.zeros((blocks, FIGURES))
