@@ -34,6 +34,8 @@ _KEPT_SHARE, _EDGE, _WIDER = 0.3, 0.9, 2.0
 # Weights below this are none.
 _LEAST_WEIGHT = 1e-12
 _MOST_ROUNDS = 1_000
+# A gap of this share of the cost is rounding.
+_ROUNDING = 1e-9
 # A promise of this share of the cost is none.
 _SETTLED = 1e-10
 
@@ -46,8 +48,9 @@ class Stop:
     absolute_gap: float
 
     def met(self, objective: float, bound: float, scale: float) -> bool:
-        """Whether a cost and a bound are close enough."""
-        return objective - bound <= self.absolute_gap or relative_gap(objective, bound, scale) <= self.relative_gap
+        """Whether a cost and a bound are close enough, up to rounding."""
+        close = objective - bound <= max(self.absolute_gap, _ROUNDING * scale)
+        return close or relative_gap(objective, bound, scale) <= self.relative_gap
 
 
 class FleetOracle:

@@ -16,6 +16,7 @@ from evflex.engine.dispatch.build import build_oracle
 from evflex.engine.dispatch.decomposition import Decomposed, Stop, decompose, mixing_of
 from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
 from evflex.engine.dispatch.plan import FleetPlan, PlanProgress
+from evflex.engine.dispatch.prepared import prepare
 from evflex.engine.dispatch.report import report_plan
 from evflex.engine.dispatch.setpoints import MixedSetpoints
 from evflex.engine.dispatch.workers import Workers
@@ -59,7 +60,7 @@ def plan_portfolio(
             )
 
     with Workers() as workers:
-        oracle = build_oracle(problem, workers)
+        oracle = build_oracle(prepare(problem), workers)
         start = np.zeros_like(oracle.coupling.lower_kw)
         radius = _RADIUS * float(np.abs(oracle.prices.draw).max())
         stop = Stop(options.relative_gap, options.absolute_gap)
