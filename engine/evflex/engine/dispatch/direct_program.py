@@ -116,7 +116,7 @@ class _Writer:
         return columns
 
     def _add_energies(self) -> None:
-        """State within its bounds, and at the end need - shortfall + extra; assets that only charge need the end alone."""
+        """State within its bounds, and at the end need - shortfall + extra; who only charges needs the end alone."""
         fleet, model = self.prepared.fleet, self.model
         stored = self.prepared.present & (fleet.kind != AssetKind.PV)
         assets = np.flatnonzero(stored)

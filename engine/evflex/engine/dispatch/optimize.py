@@ -1,29 +1,37 @@
 """Portfolio dispatch: from a problem to the least-cost plan of a fleet with a proven gap.
 
-``plan_portfolio`` reads like the method: the fleet becomes an oracle, the decomposition mixes its answers and proves the
-bound, and the mixture is replayed for single assets.
+A small portfolio is one program. For others ``plan_portfolio`` reads like the method: the fleet becomes an oracle, the
+decomposition mixes its answers and proves the bound, and the mixture is replayed for single assets.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
 from evflex.engine.budget import Budget
+from evflex.engine.dispatch.assets import only_charges
 from evflex.engine.dispatch.build import build_oracle
-from evflex.engine.dispatch.decomposition import Decomposed, Stop, decompose, mixing_of
-from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
+from evflex.engine.dispatch.decomposition import Decomposed, FleetOracle, Stop, decompose, mixing_of
+from evflex.engine.dispatch.direct import solve_direct
+from evflex.engine.dispatch.model import DispatchProblem, PlanMethod, PlanOptions
 from evflex.engine.dispatch.plan import FleetPlan, PlanProgress
-from evflex.engine.dispatch.prepared import prepare
-from evflex.engine.dispatch.report import report_plan
-from evflex.engine.dispatch.setpoints import MixedSetpoints
+from evflex.engine.dispatch.prepared import Prepared, prepare
+from evflex.engine.dispatch.report import Proof, assemble_plan, emit_powers, report_plan, sizes
+from evflex.engine.dispatch.setpoints import KnownSetpoints, MixedSetpoints
 from evflex.engine.dispatch.workers import Workers
+from evflex.engine.termination import Termination
 from evflex.engine.validation import Rules
 
 # How far prices may first move, as a share of the dearest price (measured: half or twice as much need as many rounds).
 _RADIUS = 0.1
+# One program is the faster way up to so many steps of assets that only charge, and of others (measured: 600 vehicles a
+# day, or 900 that discharge; with 20 groups more than twice as many). Branch and bound proves the usual gap within
+# seconds up to so many steps with a minimum power (measured: 80 vehicles a day).
+_MOST_CHARGING, _MOST_STORED, _MOST_WHOLE = 30_000, 45_000, 4_000
 
 
 def plan_portfolio(
@@ -60,13 +68,48 @@ def plan_portfolio(
             )
 
     with Workers() as workers:
-        oracle = build_oracle(prepare(problem), workers)
+        prepared, stop = prepare(problem), Stop(options.relative_gap, options.absolute_gap)
+        oracle = build_oracle(prepared, workers)
+        if options.method is PlanMethod.DIRECT or (options.method is PlanMethod.CHOOSE and is_small(prepared)):
+            plan = _plan_directly(prepared, oracle, stop, budget)
+            if plan is not None:
+                if on_progress is not None:
+                    on_progress(_progress_of(plan.termination))
+                return plan
         start = np.zeros_like(oracle.coupling.lower_kw)
         radius = _RADIUS * float(np.abs(oracle.prices.draw).max())
-        stop = Stop(options.relative_gap, options.absolute_gap)
         found = decompose(oracle, start, radius, stop, budget, tell)
         mixing = mixing_of(found, oracle.coupling, oracle.signature)
         ends = np.cumsum([0, *(len(part.block_signature) for part in oracle.parts)])
-        mixings = [mixing.blocks(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        mixings = [mixing.blocks(a, b) for a, b in pairwise(ends.tolist())]
         setpoints = MixedSetpoints(oracle.parts, mixings, oracle.prices, len(problem.fleet))
         return report_plan(problem, oracle, found, setpoints, stop, budget, "decomposition")
+
+
+def is_small(prepared: Prepared) -> bool:
+    """Whether one program is the faster way, or the one that proves more."""
+    steps = (prepared.windows.last - prepared.windows.first).astype(np.int64)
+    charges, least = only_charges(prepared.fleet), prepared.fleet.min_charge_kw > 0.0
+    share = int(steps[charges].sum()) / _MOST_CHARGING + int(steps[~charges].sum()) / _MOST_STORED
+    return share <= 1.0 and int(steps[least].sum()) <= _MOST_WHOLE
+
+
+def _plan_directly(prepared: Prepared, oracle: FleetOracle, stop: Stop, budget: Budget) -> FleetPlan | None:
+    """The plan of one program, None where time ended before there was one."""
+    found = solve_direct(prepared, oracle, stop, budget)
+    if found is None:
+        return None
+    method = "direct program with integers" if found.integers else "direct program"
+    detail = f"{sizes(oracle)}, {found.columns} columns, {found.integers} integers"
+    problem = prepared.problem
+    emitted = emit_powers(problem, oracle, found.power_kw)
+    proof = Proof(found.bound, found.price, method, detail, found.ran_out)
+    setpoints = KnownSetpoints(found.power_kw)
+    return assemble_plan(problem, oracle.coupling, emitted, proof, setpoints, stop, budget)
+
+
+def _progress_of(ended: Termination) -> PlanProgress:
+    """A solve that ends in one round."""
+    return PlanProgress(
+        1, ended.objective, ended.objective_bound, ended.relative_gap, ended.solve_duration_s, ended.method
+    )

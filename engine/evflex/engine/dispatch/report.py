@@ -40,12 +40,14 @@ class Proof:
         price: Prices of the limits, (L, T).
         method: How the plan was found.
         detail: How large the problem was, for a person.
+        ran_out: Whether time ended the search, although there is some left for the report.
     """
 
     bound: float
     price: FloatArray
     method: str
     detail: str
+    ran_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +245,7 @@ def _termination(figures: PlanFigures, proof: Proof, stop: Stop, budget: Budget)
     met = stop.met(objective, bound, figures.scale)
     stopped = StoppedBy.NOTHING
     if not met:
-        stopped = StoppedBy.TIME if budget.spent else StoppedBy.ITERATIONS
+        stopped = StoppedBy.TIME if proof.ran_out or budget.spent else StoppedBy.ITERATIONS
         if budget.cancel.is_set():
             stopped = StoppedBy.CANCELLED
     return Termination(
