@@ -34,6 +34,8 @@ _KEPT_SHARE, _EDGE, _WIDER = 0.3, 0.9, 2.0
 # Weights below this are none.
 _LEAST_WEIGHT = 1e-12
 _MOST_ROUNDS = 1_000
+# After so many rounds without progress what is left of the gap is not convex.
+_MOST_STALLED = 5
 # A gap of this share of the cost is rounding.
 _ROUNDING = 1e-9
 # A promise of this share of the cost is none.
@@ -192,6 +194,7 @@ class _Component:
         self._master: Master | None = None
         self._mixture: Mixture | None = None
         self._promised = -np.inf
+        self._stalled = 0
         self.bound = -np.inf if len(blocks) else _unmet(coupling, rows)
         self._center = np.zeros_like(self._lower)
 
@@ -210,6 +213,7 @@ class _Component:
             self._master = Master(
                 self._lower, self._upper, len(self.blocks), max(scale_kw, 1e-3), max(cost, 1e-3), self._budget
             )
+        known = self.bound
         self._follow(own, bound)
         added = self._counted[:, :, None] * power[:, None, :]
         self._master.add(np.arange(len(self.blocks)), added, columns.cost[self.blocks])
@@ -218,6 +222,9 @@ class _Component:
         )
         mixture = self._master.solve()
         if mixture is not None:
+            least = _SETTLED * max(abs(self.bound), abs(mixture.objective))
+            moved = self.bound - known > least or abs(self._promised - mixture.objective) > least
+            self._stalled = 0 if moved else self._stalled + 1
             self._mixture, self._promised = mixture, mixture.objective
         return mixture is not None
 
@@ -235,13 +242,16 @@ class _Component:
         """Prices to ask at next, (rows, T)."""
         if self._mixture is None:
             return self._center
-        return _SMOOTHING * self._center + (1.0 - _SMOOTHING) * self._mixture.price
+        # where smoothed prices change nothing, the master's own may
+        smoothing = 0.0 if self._stalled else _SMOOTHING
+        return smoothing * self._center + (1.0 - smoothing) * self._mixture.price
 
     @property
     def settled(self) -> bool:
         """Whether no price promises more: what is left of the gap is not convex, or rounding."""
         promise = self._promised - self.bound
-        return self._mixture is None or promise <= _SETTLED * max(abs(self.bound), abs(self._promised))
+        promises = promise > _SETTLED * max(abs(self.bound), abs(self._promised))
+        return self._mixture is None or not promises or self._stalled >= _MOST_STALLED
 
     @property
     def price(self) -> FloatArray:
