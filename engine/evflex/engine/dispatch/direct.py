@@ -88,40 +88,45 @@ class _Search:
         self._constant = float((bounds.base_kw @ prepared.prices.draw).sum() + oracle.fixed @ COST_SIGN)
         self._scale, self._bound, self._objective = np.inf, -np.inf, np.inf
         self._charge_kw = self._discharge_kw = np.empty(0)
-        self.best: Direct | None = None
-        self.met = False
+        self._price = np.zeros_like(prepared.coupling.lower_kw)
+        self._plan: Direct | None = None
+        self._ran_out = self.met = False
+
+    @property
+    def best(self) -> Direct | None:
+        """The best plan with the best bound."""
+        return None if self._plan is None else replace(self._plan, bound=self._bound, ran_out=self._ran_out)
 
     def solve(self) -> bool:
         """Solve the program with the binaries so far; whether it has a point."""
         model = write_program(self._prepared, self._bounds, self._switched)
         program = model.program
-        if not program.cost.size or self._budget.spent:
+        self._ran_out = self._budget.spent
+        if not program.cost.size or self._ran_out:
             return False
         whole = bool(program.integer.any())
         solution = self._branch(model) if whole else Solver(program, self._budget, precise=True).solve()
         if solution is None:
             return True
         self._bound = max(self._bound, solution.bound + self._constant)
-        if self.best is not None:
-            self.best = replace(self.best, bound=self._bound, ran_out=not solution.optimal)
+        self._ran_out = not solution.optimal
         if not (solution.has_point if whole else solution.optimal):
             return False
-        if whole:
-            solution = self._at_integers(program, np.round(solution.x[program.integer])) or solution
-        self._take(model, solution)
-        return True
+        exact = self._at_integers(program, np.round(solution.x[program.integer])) if whole else solution
+        self._take(model, exact or solution, priced=exact is not None)
+        return not self._ran_out
 
     def _branch(self, model: DirectProgram) -> ProgramSolution | None:
         """Branch and bound from a rounded point, None where that is good enough."""
         budget, program = self._budget, model.program
-        if self.best is None:
+        if self._plan is None:
             self._round(model)
             if self.met:
                 return None
         part = Budget(_TIME_SHARE * budget.remaining_s, budget.cancel)
         solver = Solver(program, part, precise=True)
-        if self.best is not None:
-            charges = self.best.power_kw > self._bounds.base_kw
+        if self._plan is not None:
+            charges = self._plan.power_kw > self._bounds.base_kw
             at = self._switched
             solver.start_from(dict(zip(model.switch[at].tolist(), charges[at].astype(float).tolist(), strict=True)))
         gap = max(self._stop.absolute_gap, _GAP_SHARE * self._stop.relative_gap * self._scale)
@@ -136,7 +141,7 @@ class _Search:
             charges = (charge >= least) & (charge > left)
             solution = self._at_integers(model.program, charges[at].astype(np.float64))
             if solution is not None:
-                self._take(model, solution)
+                self._take(model, solution, priced=True)
 
     def _at_integers(self, program: LinearProgram, values: FloatArray) -> ProgramSolution | None:
         """The best point with these integers, free of the tolerances of branch and bound, with its duals."""
@@ -146,8 +151,14 @@ class _Search:
         solution = Solver(fixed, self._budget, precise=True).solve()
         return solution if solution.optimal else None
 
-    def _take(self, model: DirectProgram, solution: ProgramSolution) -> None:
-        """Make a plan of a point; keep it where it is the best and breaks no minimum."""
+    def _take(self, model: DirectProgram, solution: ProgramSolution, *, priced: bool) -> None:
+        """Make a plan of a point; keep it where it is the best and breaks no minimum.
+
+        Args:
+            model: The program.
+            solution: Its point.
+            priced: Whether it has duals; else the last prices hold.
+        """
         bounds, fleet = self._bounds, self._prepared.fleet
         x = np.append(solution.x, 0.0)  # -1 finds nothing
         charge = self._charge_kw = np.clip(x[model.charge], 0.0, bounds.charge_kw)
@@ -160,17 +171,17 @@ class _Search:
         figures = figures_of(self._oracle.coupling, emit_powers(self._prepared.problem, self._oracle, power))
         # of a rounded plan it is too large: shortfall and violation are dear
         self._scale = min(self._scale, figures.scale)
+        if priced:
+            # + 0.0: a price of nothing has no sign
+            price = -np.append(solution.row_dual, 0.0)[model.shared_row]
+            self._price = self._oracle.coupling.admissible(price) + 0.0
         low = (moved > 0.0) & (moved < bounds.charge_least_kw - _NOTHING_KW)
         if low.any() or figures.total_cost >= self._objective:
             return
         self._objective = figures.total_cost
         self.met = self._stop.met(self._objective, self._bound, figures.scale)
-        duals, rows = np.append(solution.row_dual, 0.0), model.shared_row
-        price = -duals[rows] if len(solution.row_dual) == len(model.program.row_lower) else np.zeros(rows.shape)
-        # + 0.0: a price of nothing has no sign
-        price = self._oracle.coupling.admissible(price) + 0.0
         integers = int(model.program.integer.sum())
-        self.best = Direct(power, self._bound, price, len(model.program.cost), integers, not solution.optimal)
+        self._plan = Direct(power, self._bound, self._price, len(model.program.cost), integers, False)
 
     def switch_more(self, *, everywhere: bool) -> bool:
         """Add binaries where the last point is no plan; whether there are any to add.
