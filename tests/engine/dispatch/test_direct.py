@@ -24,6 +24,7 @@ from tests.engine.dispatch.reference.checker import faults
 from tests.engine.dispatch.reference.fleets import FEATURES, problems, random_problem
 from tests.engine.dispatch.reference.reference_fleet import reference_problem
 from tests.engine.dispatch.reference.reference_lp import solve
+from tests.engine.dispatch.reference.wrap import plan_of_powers
 
 EXACT = PlanOptions(relative_gap=0.0, method=PlanMethod.DIRECT)
 SEEDS = range(300 if SOAK else 40)
@@ -45,11 +46,13 @@ def assert_exact(problem: DispatchProblem) -> None:
     assert plan.termination.objective_bound <= best.objective + near
 
 
-def directly(problem: DispatchProblem, budget: Budget, gap: float = 1e-3) -> Direct | None:
+def directly(
+    problem: DispatchProblem, budget: Budget, gap: float = 1e-3, most_integers: float = np.inf
+) -> Direct | None:
     """The direct solve alone."""
     prepared = prepare(problem)
     with Workers(1) as workers:
-        return solve_direct(prepared, build_oracle(prepared, workers), Stop(gap, 0.0), budget)
+        return solve_direct(prepared, build_oracle(prepared, workers), Stop(gap, 0.0), budget, most_integers)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -113,6 +116,17 @@ def test_a_minimum_power_is_kept_where_it_hurts() -> None:
     plan = plan_portfolio(problem, EXACT)
     assert plan.termination.objective == pytest.approx(6.0)
     assert plan.termination.method == "direct program with integers"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_with_too_many_integers_points_are_rounded(seed: int) -> None:
+    problem = random_problem(seed, (*BURNING, "minimum"))
+    found, best = directly(problem, Budget(60.0), gap=0.0, most_integers=0), solve(problem, integer=True)
+    assert found is not None
+    plan = plan_of_powers(problem, found.power_kw, bound=found.bound)
+    assert faults(problem, None, plan) == []
+    assert found.bound <= best.objective + 1e-6
+    assert plan.termination.objective >= best.objective - 1e-6
 
 
 def test_a_deadline_ends_the_search_with_an_honest_bound() -> None:

@@ -55,7 +55,9 @@ class Direct:
     ran_out: bool
 
 
-def solve_direct(prepared: Prepared, oracle: FleetOracle, stop: Stop, budget: Budget) -> Direct | None:
+def solve_direct(
+    prepared: Prepared, oracle: FleetOracle, stop: Stop, budget: Budget, most_integers: float = np.inf
+) -> Direct | None:
     """Plan a portfolio in one program.
 
     Args:
@@ -63,11 +65,12 @@ def solve_direct(prepared: Prepared, oracle: FleetOracle, stop: Stop, budget: Bu
         oracle: The same fleet, which says what powers cost.
         stop: When the plan is good enough.
         budget: Time and cancellation.
+        most_integers: With more of them points are rounded only.
 
     Returns:
         The best plan found; None where time ended before there was one.
     """
-    search = _Search(prepared, oracle, stop, budget)
+    search = _Search(prepared, oracle, stop, budget, most_integers)
     for attempt in range(_MOST_PROGRAMS):
         if not search.solve() or search.met or not search.switch_more(everywhere=attempt > 0):
             break
@@ -77,8 +80,11 @@ def solve_direct(prepared: Prepared, oracle: FleetOracle, stop: Stop, budget: Bu
 class _Search:
     """Programs with more and more binaries, the best plan and the best bound so far."""
 
-    def __init__(self, prepared: Prepared, oracle: FleetOracle, stop: Stop, budget: Budget) -> None:
+    def __init__(
+        self, prepared: Prepared, oracle: FleetOracle, stop: Stop, budget: Budget, most_integers: float
+    ) -> None:
         self._prepared, self._oracle, self._stop, self._budget = prepared, oracle, stop, budget
+        self._most_integers = most_integers
         fleet = prepared.fleet
         self._bounds = bounds = power_bounds(prepared)
         self._least = bounds.charge_least_kw > 0.0
@@ -117,12 +123,11 @@ class _Search:
         return not self._ran_out
 
     def _branch(self, model: DirectProgram) -> ProgramSolution | None:
-        """Branch and bound from a rounded point, None where that is good enough."""
+        """Branch and bound from a rounded point, None where that is good enough or there are too many integers."""
         budget, program = self._budget, model.program
-        if self._plan is None:
-            self._round(model)
-            if self.met:
-                return None
+        self._round(model)
+        if self.met or program.integer.sum() > self._most_integers:
+            return None
         part = Budget(_TIME_SHARE * budget.remaining_s, budget.cancel)
         solver = Solver(program, part, precise=True)
         if self._plan is not None:

@@ -71,7 +71,8 @@ def plan_portfolio(
         prepared, stop = prepare(problem), Stop(options.relative_gap, options.absolute_gap)
         oracle = build_oracle(prepared, workers)
         if options.method is PlanMethod.DIRECT or (options.method is PlanMethod.CHOOSE and is_small(prepared)):
-            plan = _plan_directly(prepared, oracle, stop, budget)
+            most_integers = _MOST_WHOLE if options.method is PlanMethod.CHOOSE else np.inf
+            plan = _plan_directly(prepared, oracle, stop, budget, most_integers)
             if plan is not None:
                 if on_progress is not None:
                     on_progress(_progress_of(plan.termination))
@@ -94,9 +95,11 @@ def is_small(prepared: Prepared) -> bool:
     return share <= 1.0 and int(steps[least].sum()) <= _MOST_WHOLE
 
 
-def _plan_directly(prepared: Prepared, oracle: FleetOracle, stop: Stop, budget: Budget) -> FleetPlan | None:
+def _plan_directly(
+    prepared: Prepared, oracle: FleetOracle, stop: Stop, budget: Budget, most_integers: float
+) -> FleetPlan | None:
     """The plan of one program, None where time ended before there was one."""
-    found = solve_direct(prepared, oracle, stop, budget)
+    found = solve_direct(prepared, oracle, stop, budget, most_integers)
     if found is None:
         return None
     method = "direct program with integers" if found.integers else "direct program"
