@@ -29,6 +29,8 @@ from evflex.engine.termination import relative_gap
 _MOST_ROUNDS = 1_000
 # Rows by themselves are done at this share of the gap that is asked of all.
 _OWN_SHARE = 0.5
+# A gap of this share of the cost is rounding.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,9 @@ class Stop:
         return Stop(share * self.relative_gap, share * self.absolute_gap)
 
     def met(self, objective: float, bound: float, scale: float) -> bool:
-        """Whether a cost and a bound are close enough."""
-        return objective - bound <= self.absolute_gap or relative_gap(objective, bound, scale) <= self.relative_gap
+        """Whether a cost and a bound are close enough, up to rounding."""
+        close = objective - bound <= max(self.absolute_gap, _ROUNDING * scale)
+        return close or relative_gap(objective, bound, scale) <= self.relative_gap
 
 
 @dataclass(frozen=True, slots=True)

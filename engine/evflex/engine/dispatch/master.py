@@ -4,7 +4,8 @@
 
 where penalty(y) = max over prices μ in [low, high] of μ·y - (upper μ where μ > 0, else lower μ). With [low, high] as
 wide as violation allows this is the cost of violation, and the mixture is the best plan of the columns; in a narrower
-box the duals stay near prices that are known to be good while there are few columns (Marsten, Hogan and Blankenship 1975).
+box the duals stay near prices that are known to be good while there are few columns (Marsten,
+Hogan and Blankenship 1975).
 """
 
 from __future__ import annotations

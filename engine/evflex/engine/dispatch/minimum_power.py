@@ -1,14 +1,16 @@
 """Minimum powers: from a mixture that breaks them to a plan that keeps them.
 
-A mixture of answers leaves some powers between 0 and the minimum. Each vehicle takes the steps of one of the answers that
-its block mixes, those of a block in the proportion of the weights (a golden-ratio sequence, so that vehicles of like windows
-share them out evenly). Within chosen steps powers are free again above the minimum, and the decomposition finds the best:
-it keeps every shared limit that the mixture kept, as long as the steps leave room. The bound stays that of the mixture.
+A mixture of answers leaves some powers between 0 and the minimum. Each vehicle takes the steps of one of the answers
+that its block mixes, those of a block in the proportion of the weights (a golden-ratio sequence, so that vehicles of
+like windows share them out evenly). Within chosen steps powers are free again above the minimum, and the
+decomposition finds the best: it keeps every shared limit that the mixture kept, as long as the steps leave room. The
+bound stays that of the mixture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 import numpy as np
 
@@ -49,8 +51,9 @@ def keep_minimums(
     mixings = mixed.mixings(oracle)
     best: tuple[FleetOracle, Decomposed] | None = None
     for trial in range(_TRIALS):
-        parts = [
-            in_patterns(part, mixing, oracle.prices, (trial * _OFFSET) % 1.0) if has_minimums(part) else part
+        at = (trial * _OFFSET) % 1.0
+        parts: list[Part] = [
+            in_patterns(part, mixing, oracle.prices, at) if has_minimums(part) else part
             for part, mixing in zip(oracle.parts, mixings, strict=True)
         ]
         chosen = oracle.with_parts(parts)
@@ -64,7 +67,7 @@ def keep_minimums(
     return best
 
 
-def has_minimums(part: Part) -> bool:
+def has_minimums(part: Part) -> TypeGuard[WindowPart]:
     """Whether answers of the part may break minimum powers."""
     return isinstance(part, WindowPart) and bool(part.least_kw.any())
 

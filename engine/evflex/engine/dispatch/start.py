@@ -14,6 +14,7 @@ from evflex.engine.budget import Budget
 from evflex.engine.dispatch.build import build_oracle
 from evflex.engine.dispatch.decomposition import Decomposed, Stop, decompose
 from evflex.engine.dispatch.model import DispatchProblem, LimitScope, PortfolioLimit, Profiles
+from evflex.engine.dispatch.prepared import prepare
 from evflex.engine.dispatch.workers import Workers
 from evflex.engine.supply_tree import FloatArray
 
@@ -54,7 +55,7 @@ def known_prices(problem: DispatchProblem, stop: Stop, budget: Budget, workers: 
 
 
 def _solve(problem: DispatchProblem, stop: Stop, budget: Budget, workers: Workers) -> Decomposed:
-    oracle = build_oracle(problem, workers)
+    oracle = build_oracle(prepare(problem), workers)
     start, radius = known_prices(problem, stop, budget, workers)
     coarse = Stop(_COARSER * stop.relative_gap, stop.absolute_gap)
     return decompose(oracle, start, radius, coarse, budget, lambda found: None)
