@@ -170,6 +170,7 @@ class Pool:
         """
         self._oracle = oracle
         self.components = [Component(oracle, *part, radius, budget) for part in _independent(oracle, rows)]
+        self._own_share = _OWN_SHARE
         self._asked: list[FloatArray] = []
         self._answers: list[Columns] = []
 
@@ -197,16 +198,21 @@ class Pool:
         return all(self._oracle.workers.each(lambda component: component.mixer.mix(), awake))
 
     def rest(self, stop: Stop) -> None:
-        """Let components be that are good enough by themselves."""
-        for component in self.components:
-            component.awake = not component.good_enough(stop)
+        """Let components be that are good enough by themselves; never all, unless they are settled."""
+        while not self.settled:
+            for component in self.components:
+                component.awake = not component.good_enough(stop.share(self._own_share))
+            if any(component.awake for component in self.components):
+                return
+            # each by itself is, all together are not: their costs cancel out
+            self._own_share *= _OWN_SHARE
 
     def good_enough(self, stop: Stop) -> bool:
         """Whether all components together are as good as asked."""
         mixers = [component.mixer for component in self.components]
         gap = sum(mixer.objective - mixer.bound for mixer in mixers)
         scale = sum(component.scale for component in self.components)
-        return gap <= max(stop.relative_gap * scale, stop.absolute_gap) or not any(c.awake for c in self.components)
+        return gap <= max(stop.relative_gap * scale, stop.absolute_gap)
 
     def wake(self, price: FloatArray) -> None:
         """Go on with all components at other prices of the rows that are mixed elsewhere, (L, T)."""
@@ -326,7 +332,7 @@ class Component:
         if not len(self.blocks) or self.mixer.settled:
             return True
         gap = self.mixer.objective - self.mixer.bound
-        return gap <= _OWN_SHARE * stop.relative_gap * self.scale
+        return gap <= stop.relative_gap * self.scale
 
 
 def _independent(oracle: FleetOracle, rows: IntArray) -> list[tuple[IntArray, IntArray]]:

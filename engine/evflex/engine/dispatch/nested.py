@@ -99,7 +99,7 @@ def _settle_inside(pool: Pool, price: FloatArray, enough: Stop, budget: Budget) 
     for _ in range(_MOST_INNER):
         pool.round(price)
         pool.rest(enough)
-        if budget.spent or pool.good_enough(enough):
+        if budget.spent or pool.settled or pool.good_enough(enough):
             break
         price = pool.next_price(price)
     return price
