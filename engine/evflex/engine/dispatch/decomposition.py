@@ -140,6 +140,8 @@ def decompose(
     """
     pool = Pool(oracle, np.arange(len(oracle.coupling.lower_kw)), radius, budget)
     for known in start[:-1]:
+        if budget.spent:
+            break
         pool.learn(oracle.coupling.admissible(known))
     price, found = oracle.coupling.admissible(start[-1]), None
     while True:

@@ -52,6 +52,8 @@ def decompose_nested(
     weights: list[FloatArray] = []
     gap, found = _FIRST_GAP, None
     for known in start[:-1]:
+        if budget.spent:
+            break
         pool.learn(coupling.admissible(known))
     price = coupling.admissible(start[-1])
     while True:

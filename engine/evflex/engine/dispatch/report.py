@@ -72,7 +72,7 @@ class Emitted:
 
 def report_plan(
     problem: DispatchProblem, oracle: FleetOracle, found: Decomposed, setpoints: MixedSetpoints, stop: Stop,
-    budget: Budget, method: str,
+    budget: Budget, method: str, *, ran_out: bool,
 ) -> FleetPlan:  # fmt: skip
     """The plan of a mixture.
 
@@ -84,9 +84,10 @@ def report_plan(
         stop: When it is good enough.
         budget: Time and cancellation.
         method: How it was found.
+        ran_out: Whether time ended the search.
     """
     detail = f"{sizes(oracle)}, {len(oracle.signature)} blocks, {found.rounds} rounds"
-    proof = Proof(found.bound, found.price, method, detail)
+    proof = Proof(found.bound, found.price, method, detail, ran_out)
     emitted = _Mixed(problem, oracle, found, setpoints).emitted(oracle)
     return assemble_plan(problem, oracle.coupling, emitted, proof, setpoints, stop, budget)
 
@@ -165,29 +166,39 @@ class _Mixed:
     ) -> None:
         self._power_kw = found.power_kw.copy()
         block_figures = found.figures.copy()
-        fleet = problem.fleet
         self._group_power_kw = np.zeros((problem.group_count, problem.grid.step_count))
         of_group = _groups_of_signatures(problem, oracle)
         self._assets_short = _absent_short(oracle)
+        replayed: list[tuple[int, int, int]] = []
         offset = 0
         for k, part in enumerate(oracle.parts):
             for block in range(len(part.block_signature)):
-                at = offset + block
-                short = block_figures[at, SHORTFALL_KWH] > _SHORT_KWH
-                if not (part.nets or short or of_group is None):
-                    continue
-                self._power_kw[at], block_figures[at] = 0.0, 0.0
-                for begin in range(int(part.block_begin[block]), int(part.block_begin[block + 1]), _CHUNK):
-                    place = np.arange(begin, min(begin + _CHUNK, int(part.block_begin[block + 1])))
-                    power = setpoints.part_powers(k, place)
-                    figures, missing = part.outcome(place, power, oracle.prices)
-                    self._power_kw[at] += power.sum(axis=0)
-                    block_figures[at] += figures
-                    self._assets_short += int((missing > _SHORT_KWH).sum())
-                    if of_group is None:
-                        _add_groups(self._group_power_kw, fleet.group_index[part.rows[place]], power)
+                short = block_figures[offset + block, SHORTFALL_KWH] > _SHORT_KWH
+                if part.nets or short or of_group is None:
+                    replayed.append((offset + block, k, block))
             offset += len(part.block_signature)
-        if of_group is not None:
+
+        def replay(which: tuple[int, int, int]) -> int:
+            at, k, block = which
+            part, missing_count = oracle.parts[k], 0
+            self._power_kw[at], block_figures[at] = 0.0, 0.0
+            end = int(part.block_begin[block + 1])
+            for begin in range(int(part.block_begin[block]), end, _CHUNK):
+                place = np.arange(begin, min(begin + _CHUNK, end))
+                power = setpoints.part_powers(k, place)
+                figures, missing = part.outcome(place, power, oracle.prices)
+                self._power_kw[at] += power.sum(axis=0)
+                block_figures[at] += figures
+                missing_count += int((missing > _SHORT_KWH).sum())
+                if of_group is None:
+                    _add_groups(self._group_power_kw, problem.fleet.group_index[part.rows[place]], power)
+            return missing_count
+
+        if of_group is None:
+            # blocks hold assets of several groups, whose sums they share
+            self._assets_short += sum(replay(which) for which in replayed)
+        else:
+            self._assets_short += sum(oracle.workers.each(replay, replayed))
             _add_groups(self._group_power_kw, of_group[oracle.signature], self._power_kw)
         self._terms: FloatArray = block_figures.sum(axis=0)
 
