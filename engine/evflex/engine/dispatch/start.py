@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from evflex.engine.budget import Budget
-from evflex.engine.dispatch.assets import only_charges
+from evflex.engine.dispatch.assets import dearest_price, only_charges
 from evflex.engine.dispatch.build import build_oracle
 from evflex.engine.dispatch.decomposition import Decomposed, Stop, decompose
 from evflex.engine.dispatch.model import AssetKind, DispatchProblem, LimitScope, PortfolioLimit, Profiles
@@ -36,7 +36,7 @@ def known_prices(problem: DispatchProblem, stop: Stop, budget: Budget, workers: 
     rows = len(problem.limits) + sum(
         any(getattr(reserve, name).any() for reserve in problem.reserves) for name in ("up_kw", "down_kw")
     )
-    dearest = float(np.abs(problem.import_price_per_kwh).max()) * problem.grid.step_h
+    dearest = dearest_price(problem) * problem.grid.step_h
     none = np.zeros((1, rows, problem.grid.step_count)), _RADIUS * dearest
     scopes = {limit.scope for limit in problem.limits}
     if len(problem.limits) >= _MANY_LIMITS and len(scopes) == 1 and rows == len(problem.limits):
