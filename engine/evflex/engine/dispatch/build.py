@@ -47,14 +47,16 @@ def build_oracle(problem: DispatchProblem, workers: Workers, window_blocks: int 
     pv = fleet.kind == AssetKind.PV
     step_h = problem.grid.step_h
     parts: list[Part] = []
-    for some in (fleet.min_charge_kw == 0.0, fleet.min_charge_kw > 0.0):
-        # vehicles with a minimum are a part of their own, which in_patterns can replace
+    # vehicles with a minimum are parts of their own, which in_patterns can replace
+    minimum = fleet.min_charge_kw > 0.0
+    for some in (~minimum, minimum):
         rows = np.flatnonzero(charges & present & some)
         if len(rows):
             parts.append(WindowPart.of(fleet, windows, rows, coupling.signature, problem.grid, window_blocks))
-    rows = np.flatnonzero(~charges & ~pv & present)
-    if len(rows):
-        parts.append(_storage_part(problem, held, coupling, rows))
+    for some in (~minimum, minimum):
+        rows = np.flatnonzero(~charges & ~pv & present & some)
+        if len(rows):
+            parts.append(_storage_part(problem, held, coupling, rows))
     rows = np.flatnonzero(pv & present)
     if len(rows):
         wear = fleet.discharge_cost_per_kwh[rows] * step_h
@@ -133,4 +135,7 @@ def _storage_part(problem: DispatchProblem, held: Held, coupling: Coupling, rows
         base_kw=np.ascontiguousarray(problem.profiles.power_kw[used]),
     )  # fmt: skip
     begin = np.flatnonzero(np.concatenate([[True], block[1:] != block[:-1]]))
-    return StoragePart(rows, assets, np.append(begin, len(rows)), coupling.signature[rows[begin]].astype(np.int64), problem.grid.step_h)
+    return StoragePart(
+        rows, assets, fleet.min_charge_kw[rows], np.append(begin, len(rows)),
+        coupling.signature[rows[begin]].astype(np.int64), problem.grid.step_h,
+    )  # fmt: skip
