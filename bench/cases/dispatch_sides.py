@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 
 from bench.dispatch_audit import Audit, audit
@@ -19,8 +18,7 @@ from bench.highs_dispatch_peer import (
     solve_dispatch,
     try_modes,
 )
-from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
-from evflex.engine.dispatch.plan import FleetPlan
+from evflex.engine.dispatch import DispatchProblem, FleetPlan, PlanOptions, plan_portfolio
 
 # Modes are tried at the first size, and go on to the next while they take less than so many times the best.
 _FIRST_SIZE, _LADDER = 1000, (1000, 5000, 10_000)
@@ -38,31 +36,19 @@ PEER_NOTE = (
 )
 
 
-class Oracle(StrEnum):
-    """Which way the solver takes through its assets."""
-
-    CHOSEN = ""
-    MERGED = "merged"
-    PER_ASSET = "per asset"
-
-
 class PlannedFleet:
     """Plans a portfolio as often as it is called, and keeps the last plan."""
 
-    def __init__(
-        self, problem: DispatchProblem, relative_gap: float, *, oracle: Oracle = Oracle.CHOSEN,
-        time_limit_s: float = 300.0,
-    ) -> None:  # fmt: skip
+    def __init__(self, problem: DispatchProblem, relative_gap: float, *, time_limit_s: float = 300.0) -> None:
         self.problem = problem
         self.options = PlanOptions(relative_gap=relative_gap, time_limit_s=time_limit_s)
-        self.oracle = oracle
         self._last: FleetPlan | None = None
         self._audit: Audit | None = None
 
     def __call__(self) -> FleetPlan:
         # so that at most one plan of a million is held
         self._last = self._audit = None
-        self._last = plan_with(self.problem, self.options, self.oracle)
+        self._last = plan_portfolio(self.problem, self.options)
         return self._last
 
     @property
@@ -84,7 +70,7 @@ class PlannedFleet:
 
     def warm(self, variant: Variant) -> PlannedFleet:
         """Compile what the solver will need, on a small fleet of the same kind."""
-        plan_with(reference_problem(300, 0, variant), self.options, self.oracle)
+        plan_portfolio(reference_problem(300, 0, variant), self.options)
         return self
 
     def told(self) -> dict[str, object]:
@@ -95,16 +81,6 @@ class PlannedFleet:
             "relative_gap": ended.relative_gap, "detail": ended.detail, "faults": list(self.audit.faults),
             "shortfall_kwh": self.plan.shortfall_kwh, "violation_kwh": self.plan.violation_kwh,
         }  # fmt: skip
-
-
-def plan_with(problem: DispatchProblem, options: PlanOptions, oracle: Oracle) -> FleetPlan:
-    """The solver; the only place of the benchmark that calls it in this process."""
-    from evflex.engine.dispatch import plan_portfolio
-
-    # the solver's own switch between its oracles belongs here
-    del oracle
-    plan: FleetPlan = plan_portfolio(problem, options)
-    return plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from rich.console import Console
 
 import bench.__main__
 import bench.cases
-import evflex.engine.dispatch
 from bench import registry
 from bench.__main__ import main, run_cases, write_report
 from bench.registry import CASES, Case, Outcome, Setting
@@ -25,13 +23,6 @@ NAMES = [
     "dispatch_served",
 ]  # fmt: skip
 OF_DISPATCH = ["dispatch_million", "dispatch_v2g", "dispatch_objective", "dispatch_minimum", "dispatch_feeders"]
-# The cases are there before what they measure.
-needs_solver = pytest.mark.skipif(
-    not hasattr(evflex.engine.dispatch, "plan_portfolio"), reason="the solver of portfolios is not there yet"
-)
-needs_service = pytest.mark.skipif(
-    find_spec("evflex.server.dispatch") is None, reason="the service of portfolios is not there yet"
-)
 OF_ONE_PROCESS = ["lp_n1000", "milp_n100", "subsamples", "no_minimum", "quantum", "ranking"]
 
 
@@ -74,21 +65,17 @@ def test_a_case_with_a_server_of_its_own_runs_on_tiny_sites(name: str, tmp_path:
     assert "tiny generated sites" in (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
 
 
-@needs_solver
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OF_DISPATCH)
 def test_a_dispatch_case_runs_on_tiny_fleets(name: str, tmp_path: Path, quiet: Console) -> None:
     assert run_cases([CASES[name]], Setting(quick=True), tmp_path, quiet) == 0
 
 
-@needs_solver
-@needs_service
 @pytest.mark.slow
 def test_a_portfolio_is_served(tmp_path: Path, quiet: Console) -> None:
     assert run_cases([CASES["dispatch_served"]], Setting(quick=True), tmp_path, quiet) == 0
 
 
-@needs_solver
 @pytest.mark.slow
 @pytest.mark.shared_data
 def test_measured_vehicles_are_planned(tmp_path: Path, quiet: Console) -> None:

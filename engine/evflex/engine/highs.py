@@ -198,7 +198,7 @@ class Solver:
 
     def set_row_bounds(self, rows: IntArray, lower: FloatArray, upper: FloatArray) -> None:
         """Replace the bounds of some rows."""
-        self._highs.changeRowsBounds(len(rows), rows.astype(np.int32), lower, upper)
+        self._highs.changeRowsBounds(len(rows), rows.astype(np.int32), lower, upper)  # type: ignore[attr-defined]  # not in the stubs
 
     def set_bounds(self, columns: IntArray, lower: FloatArray, upper: FloatArray) -> None:
         """Replace the bounds of some columns."""
@@ -210,7 +210,8 @@ class Solver:
 
     def add_columns(self, cost: FloatArray, columns: sparse.csc_array) -> None:
         """Add columns that are not negative, with their entries in the rows."""
-        self.add_entries(cost, columns.indptr[:-1], columns.indices, columns.data)
+        begin, row = (entries.astype(np.int64) for entries in (columns.indptr[:-1], columns.indices))
+        self.add_entries(cost, begin, row, columns.data)
 
     def add_entries(self, cost: FloatArray, begin: IntArray, row: IntArray, value: FloatArray) -> None:
         """Add columns that are not negative: first entry of each, row and value of each entry."""

@@ -239,7 +239,7 @@ OPTION_RULES: list[tuple[dict[str, float], str]] = [
 
 
 @pytest.mark.parametrize(("values", "field"), OPTION_RULES)
-def test_each_rule_of_the_options_names_its_field(values: dict[str, float], field: str) -> None:
+def test_each_rule_of_the_options_names_its_field(values: dict[str, Any], field: str) -> None:
     rules = Rules()
     PlanOptions(**values).validate(rules)
     assert [name for name, _ in broken(rules)] == [field]

@@ -79,16 +79,16 @@ def least_cost(
     return float(answer.fun) if answer.status == 0 else np.inf
 
 
-def costs(
-    a: StoredAssets, patterns: StoragePatterns, charge_price: Array, discharge_price: Array
-) -> Array:
+def costs(a: StoredAssets, patterns: StoragePatterns, charge_price: Array, discharge_price: Array) -> Array:
     """Cost of each vehicle within its pattern."""
     cost = np.full(len(a.first), np.nan)
     price_patterns(a, patterns, np.arange(len(cost)), charge_price, discharge_price, STEP_H, cost)
     return cost
 
 
-def powers(a: StoredAssets, patterns: StoragePatterns, charge_price: Array, discharge_price: Array, weight: Array) -> Array:
+def powers(
+    a: StoredAssets, patterns: StoragePatterns, charge_price: Array, discharge_price: Array, weight: Array
+) -> Array:
     """Powers of all vehicles, mixed of their answers to several vectors."""
     count = len(a.first)
     power, end = np.full((count, charge_price.shape[1]), np.nan), np.full(count, np.nan)
@@ -183,9 +183,7 @@ def test_answers_within_a_pattern_mix_as_they_are(seed: int, steps: int, plans: 
     check_powers(a, least_kw, charges, mixed)
     for j in range(plans):
         drawn, injected = np.zeros(steps), np.zeros(steps)
-        totals = solve_storage(
-            a, patterns, np.arange(10), charge_price[j], discharge_price[j], STEP_H, drawn, injected
-        )
+        totals = solve_storage(a, patterns, np.arange(10), charge_price[j], discharge_price[j], STEP_H, drawn, injected)
         np.testing.assert_allclose(drawn, np.maximum(each[j], 0.0).sum(axis=0), atol=1e-9)
         np.testing.assert_allclose(injected, np.maximum(-each[j], 0.0).sum(axis=0), atol=1e-9)
         assert totals.relaxed_cost == pytest.approx(totals.netted_cost, abs=1e-9)
@@ -211,9 +209,7 @@ def test_vehicles_with_a_minimum_are_a_part_of_their_own_that_is_kept_as_arrays(
     assert not has_minimums(part)
     setpoints = MixedSetpoints([part], [mixing], oracle.prices, 60)
     rows = np.arange(60)
-    np.testing.assert_array_equal(
-        setpoints_from_arrays(setpoints.to_arrays()).power_kw(rows), setpoints.power_kw(rows)
-    )
+    np.testing.assert_array_equal(setpoints_from_arrays(setpoints.to_arrays()).power_kw(rows), setpoints.power_kw(rows))
 
 
 def check_plan(problem: DispatchProblem, options: PlanOptions) -> None:

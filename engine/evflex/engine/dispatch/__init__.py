@@ -5,6 +5,7 @@ from evflex.engine.dispatch.model import (
     DispatchProblem,
     Fleet,
     LimitScope,
+    PlanMethod,
     PlanOptions,
     PortfolioLimit,
     Profiles,
@@ -13,6 +14,7 @@ from evflex.engine.dispatch.model import (
 from evflex.engine.dispatch.optimize import plan_portfolio
 from evflex.engine.dispatch.plan import FleetPlan, PlanFigures, PlanProgress, Setpoints
 from evflex.engine.dispatch.setpoints import setpoints_from_arrays
+from evflex.engine.dispatch.warm_up import warm_up
 
 __all__ = [
     "AssetKind",
@@ -21,6 +23,7 @@ __all__ = [
     "FleetPlan",
     "LimitScope",
     "PlanFigures",
+    "PlanMethod",
     "PlanOptions",
     "PlanProgress",
     "PortfolioLimit",
@@ -29,4 +32,5 @@ __all__ = [
     "Setpoints",
     "plan_portfolio",
     "setpoints_from_arrays",
+    "warm_up",
 ]

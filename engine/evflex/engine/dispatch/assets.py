@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from evflex.engine.dispatch.model import AssetKind, DispatchProblem, Fleet
 from evflex.engine.kernels import kernel
-from evflex.engine.supply_tree import BoolArray, FloatArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 from evflex.engine.timegrid import TimeGrid
 
 Steps = NDArray[np.int32]
@@ -40,6 +40,17 @@ class Windows:
     last: Steps
     first_ratio: FloatArray
     last_ratio: FloatArray
+
+
+def present_shares(windows: Windows, rows: IntArray, step_count: int) -> FloatArray:
+    """Share of each step in which some assets are available, (len(rows), T)."""
+    first, last = windows.first[rows, None], windows.last[rows, None]
+    step = np.arange(step_count)
+    share = ((step >= first) & (step < last)).astype(np.float64)
+    some = np.flatnonzero(last[:, 0] > first[:, 0])
+    share[some, last[some, 0] - 1] = windows.last_ratio[rows[some]]
+    share[some, first[some, 0]] = windows.first_ratio[rows[some]]
+    return share
 
 
 def windows_of(fleet: Fleet, grid: TimeGrid, until_unix_s: FloatArray | None = None) -> Windows:

@@ -4,109 +4,68 @@ from __future__ import annotations
 
 import numpy as np
 
-from evflex.engine.dispatch.assets import only_charges, wished
-from evflex.engine.dispatch.coupling import Coupling, couple
+from evflex.engine.dispatch.assets import only_charges
 from evflex.engine.dispatch.curtail_part import CurtailPart
 from evflex.engine.dispatch.fleet_oracle import FleetOracle
-from evflex.engine.dispatch.model import AssetKind, DispatchProblem, LimitScope
+from evflex.engine.dispatch.model import AssetKind, LimitScope
 from evflex.engine.dispatch.parts import Part
-from evflex.engine.dispatch.prices import Prices
-from evflex.engine.dispatch.reserves import Held, hold_reserves
+from evflex.engine.dispatch.prepared import Prepared, possible_kw, profile_of
 from evflex.engine.dispatch.slope_trick import COLUMN_COUNT, StoredAssets
 from evflex.engine.dispatch.storage_part import StoragePart
 from evflex.engine.dispatch.window_part import WindowPart
 from evflex.engine.dispatch.workers import Workers
-from evflex.engine.supply_tree import FloatArray, IntArray
+from evflex.engine.supply_tree import IntArray
 
 # Blocks of a part. More of them need fewer rounds, and make the master of each dearer: the oracle of assets that only
 # charge is cheap, that of stores is not.
 _WINDOW_BLOCKS, _STORAGE_BLOCKS, _BLOCKS_IN_A_GROUP = 16, 48, 4
 
 
-def blocks_for(problem: DispatchProblem) -> int:
-    """Blocks of assets that only charge: several in each group, where limits of all groups hang together."""
-    scopes = [limit.scope for limit in problem.limits]
-    groups = max(scopes.count(LimitScope.GROUP), scopes.count(LimitScope.OPERATOR))
-    return _BLOCKS_IN_A_GROUP * groups if 0 < groups < len(scopes) else _WINDOW_BLOCKS
-
-
-def build_oracle(problem: DispatchProblem, workers: Workers, window_blocks: int = _WINDOW_BLOCKS) -> FleetOracle:
-    """The fleet of a problem in parts.
-
-    Args:
-        problem: The problem.
-        workers: Threads.
-        window_blocks: Blocks of assets that only charge.
-    """
-    fleet = wished(problem)
-    held = hold_reserves(problem, fleet)
-    coupling = couple(problem, held.rows)
-    fleet, windows = held.fleet, held.windows
-    present = windows.last > windows.first
+def build_oracle(prepared: Prepared, workers: Workers) -> FleetOracle:
+    """The fleet of a problem in parts."""
+    fleet, windows, coupling, present = prepared.fleet, prepared.windows, prepared.coupling, prepared.present
+    grid = prepared.problem.grid
     charges = only_charges(fleet)
     pv = fleet.kind == AssetKind.PV
-    step_h = problem.grid.step_h
     parts: list[Part] = []
     # vehicles with a minimum are parts of their own, which in_patterns can replace
     minimum = fleet.min_charge_kw > 0.0
     for some in (~minimum, minimum):
         rows = np.flatnonzero(charges & present & some)
         if len(rows):
-            parts.append(WindowPart.of(fleet, windows, rows, coupling.signature, problem.grid, window_blocks))
+            parts.append(WindowPart.of(fleet, windows, rows, coupling.signature, grid, _window_blocks(prepared)))
     for some in (~minimum, minimum):
         rows = np.flatnonzero(~charges & ~pv & present & some)
         if len(rows):
-            parts.append(_storage_part(problem, held, coupling, rows))
+            parts.append(_storage_part(prepared, rows))
     rows = np.flatnonzero(pv & present)
     if len(rows):
-        wear = fleet.discharge_cost_per_kwh[rows] * step_h
-        parts.append(CurtailPart(rows, _possible_kw(problem, held, rows), wear, coupling.signature[rows]))
-    prices = Prices(problem.import_price_per_kwh * step_h, problem.export_price_per_kwh * step_h)
+        wear = fleet.discharge_cost_per_kwh[rows] * grid.step_h
+        parts.append(CurtailPart(rows, possible_kw(prepared, rows), wear, coupling.signature[rows]))
     absent = ~present & ~pv
-    return FleetOracle(
-        parts, coupling, prices, workers, fleet.energy_needed_kwh[absent], fleet.shortfall_price_per_kwh[absent]
-    )
+    need_kwh, short_price = fleet.energy_needed_kwh[absent], fleet.shortfall_price_per_kwh[absent]
+    return FleetOracle(parts, coupling, prepared.prices, workers, need_kwh, short_price)
 
 
-def _possible_kw(problem: DispatchProblem, held: Held, rows: IntArray) -> FloatArray:
-    """What generators could produce, >= 0, (m, T)."""
-    rated = held.fleet.max_discharge_kw[rows]
-    possible = np.repeat(rated[:, None], problem.grid.step_count, axis=1)
-    profile = _profile_of(problem, rows)
-    given = profile >= 0
-    capped = np.where(rated > 0.0, rated, np.inf)[given, None]
-    possible[given] = np.minimum(-problem.profiles.power_kw[profile[given]], capped)
-    share = np.zeros(possible.shape)
-    windows = held.windows
-    for k, row in enumerate(rows):
-        first, last = windows.first[row], windows.last[row]
-        share[k, first:last] = 1.0
-        share[k, last - 1] = windows.last_ratio[row]
-        share[k, first] = windows.first_ratio[row]
-    return possible * share
+def _window_blocks(prepared: Prepared) -> int:
+    """Blocks of assets that only charge: several in each group, where limits of all groups hang together."""
+    scopes = [limit.scope for limit in prepared.problem.limits]
+    groups = max(scopes.count(LimitScope.GROUP), scopes.count(LimitScope.OPERATOR))
+    return _BLOCKS_IN_A_GROUP * groups if 0 < groups < len(scopes) else _WINDOW_BLOCKS
 
 
-def _profile_of(problem: DispatchProblem, rows: IntArray) -> IntArray:
-    """Row of the profiles of some assets, -1 for none."""
-    asset = problem.profiles.asset
-    if not len(asset):
-        return np.full(len(rows), -1)
-    at = np.minimum(np.searchsorted(asset, rows), len(asset) - 1)
-    return np.where(asset[at] == rows, at, -1)
-
-
-def _storage_part(problem: DispatchProblem, held: Held, coupling: Coupling, rows: IntArray) -> StoragePart:
+def _storage_part(prepared: Prepared, rows: IntArray) -> StoragePart:
     """Assets with a store, sorted into blocks of one signature by the time at which they leave."""
-    fleet, windows = held.fleet, held.windows
-    signature = coupling.signature[rows].astype(np.int64)
+    fleet, windows, profiles = prepared.fleet, prepared.windows, prepared.problem.profiles
+    signature = prepared.coupling.signature[rows].astype(np.int64)
     order = np.lexsort((windows.first[rows], windows.last[rows], signature))
     rows, signature = rows[order], signature[order]
     wanted = max(-(-len(rows) // _STORAGE_BLOCKS), 1)
     begins = np.flatnonzero(np.concatenate([[True], signature[1:] != signature[:-1]]))
     within = np.arange(len(rows)) - np.repeat(begins, np.diff(np.append(begins, len(rows))))
-    block = np.cumsum((within % wanted == 0)) - 1
+    block = np.cumsum(within % wanted == 0) - 1
     pump = fleet.kind[rows] == AssetKind.HEAT_PUMP
-    profile = np.where(pump, _profile_of(problem, rows), -1)
+    profile = np.where(pump, profile_of(profiles, rows), -1)
     wear = np.where(pump, 0.0, fleet.discharge_cost_per_kwh[rows])
     # within a block assets of a class lie together, as the oracle wants them
     order = np.lexsort((fleet.discharge_efficiency[rows], fleet.charge_efficiency[rows], wear, profile >= 0, block))
@@ -120,22 +79,22 @@ def _storage_part(problem: DispatchProblem, held: Held, coupling: Coupling, rows
         wear,
         fleet.energy_needed_kwh[rows],
         fleet.energy_headroom_kwh[rows],
-        held.low_kwh[rows],
+        prepared.low_kwh[rows],
         fleet.shortfall_price_per_kwh[rows],
         fleet.energy_value_per_kwh[rows],
     )
     for k, column in enumerate(columns):
         table[:, k] = column
     used = np.unique(profile[profile >= 0])
-    place = np.full(len(problem.profiles.asset) + 1, -1, dtype=np.int32)
+    place = np.full(len(profiles.asset) + 1, -1, dtype=np.int32)
     place[used] = np.arange(len(used))
     assets = StoredAssets(
         first=windows.first[rows], last=windows.last[rows], first_ratio=windows.first_ratio[rows],
         last_ratio=windows.last_ratio[rows], table=table, profile=place[profile],
-        base_kw=np.ascontiguousarray(problem.profiles.power_kw[used]),
+        base_kw=np.ascontiguousarray(profiles.power_kw[used]),
     )  # fmt: skip
     begin = np.flatnonzero(np.concatenate([[True], block[1:] != block[:-1]]))
+    signature = prepared.coupling.signature[rows[begin]].astype(np.int64)
     return StoragePart(
-        rows, assets, fleet.min_charge_kw[rows], np.append(begin, len(rows)),
-        coupling.signature[rows[begin]].astype(np.int64), problem.grid.step_h,
-    )  # fmt: skip
+        rows, assets, fleet.min_charge_kw[rows], np.append(begin, len(rows)), signature, prepared.problem.grid.step_h
+    )

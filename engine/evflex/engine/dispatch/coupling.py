@@ -36,7 +36,7 @@ class Coupling:
         return added
 
     def price_range(self) -> tuple[FloatArray, FloatArray]:
-        """Least and largest prices for which the dual bound is finite, (L, T) each: what violation costs bounds them."""
+        """Least and largest prices for which the dual bound is finite, (L, T) each: violation's cost bounds them."""
         worst = self.violation_price[:, None]
         return np.where(np.isfinite(self.lower_kw), -worst, 0.0), np.where(np.isfinite(self.upper_kw), worst, 0.0)
 
@@ -61,7 +61,7 @@ def limits_worth(price: FloatArray, lower_kw: FloatArray, upper_kw: FloatArray) 
 
 
 def couple(problem: DispatchProblem, reserves: ReserveRows) -> Coupling:
-    """Rows of all limits in the order of the problem, then those of reserves upward and downward where there are any."""
+    """Rows of all limits in the order of the problem, then those of reserves upward and downward, where sold."""
     steps, step_h = problem.grid.step_count, problem.grid.step_h
     none = np.full(steps, np.inf)
     lower = [limit.lower_kw for limit in problem.limits]
@@ -76,8 +76,12 @@ def couple(problem: DispatchProblem, reserves: ReserveRows) -> Coupling:
     member, signature = _signatures(problem, reserves)
     shape = (len(lower), steps)
     return Coupling(
-        np.array(lower).reshape(shape), np.array(upper).reshape(shape), np.array(price, dtype=np.float64), member, signature
-    )  # fmt: skip
+        lower_kw=np.array(lower).reshape(shape),
+        upper_kw=np.array(upper).reshape(shape),
+        violation_price=np.array(price, dtype=np.float64),
+        member=member,
+        signature=signature,
+    )
 
 
 def counts(limit: PortfolioLimit, fleet: Fleet) -> BoolArray:
@@ -103,9 +107,7 @@ def _signatures(problem: DispatchProblem, reserves: ReserveRows) -> tuple[BoolAr
             place = np.zeros(count + 1, dtype=np.int64)
             place[np.array(limited) + 1] = np.arange(1, len(limited) + 1)
             parts.append((place[index + 1], len(limited) + 1))
-    for takes_part in (reserves.up, reserves.down):
-        if takes_part is not None:
-            parts.append((takes_part.astype(np.int64), 2))
+    parts += [(part.astype(np.int64), 2) for part in (reserves.up, reserves.down) if part is not None]
     rows = len(limits) + (reserves.up is not None) + (reserves.down is not None)
     n = len(fleet)
     if not parts:

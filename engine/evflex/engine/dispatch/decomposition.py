@@ -1,25 +1,25 @@
 """Dantzig–Wolfe decomposition: ask the assets at prices, mix their answers, and prove how good the mixture is.
 
-Every round asks the blocks at prices of limits μ. The answers become columns of a master, whose mixture is a plan and whose
-duals are the next prices; each answer proves the bound
+Every round asks the blocks at prices of limits μ. The answers become columns of a master, whose mixture is a plan and
+whose duals are the next prices; each answer proves the bound
 
     q(μ) = Σ_i min_{X_i} (price + μ)·x - Σ limits' worth at μ,
 
-and the gap is the best mixture less the best bound. Rows that no other rows touch, such as those of a feeder, are mixed by
-themselves, all from the same round of answers.
+and the gap is the best mixture less the best bound. Rows that no other rows touch, such as those of a feeder, are mixed
+by themselves, all from the same round of answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
 
 from evflex.engine.budget import Budget
 from evflex.engine.dispatch.columns import COST_SIGN, FIGURES, Columns
-from evflex.engine.dispatch.coupling import Coupling
 from evflex.engine.dispatch.fleet_oracle import FleetOracle
 from evflex.engine.dispatch.mixer import Mixer
 from evflex.engine.dispatch.parts import Mixing
@@ -29,6 +29,8 @@ from evflex.engine.termination import relative_gap
 _MOST_ROUNDS = 1_000
 # Rows by themselves are done at this share of the gap that is asked of all.
 _OWN_SHARE = 0.5
+# A gap of this share of the cost is rounding.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,9 @@ class Stop:
         return Stop(share * self.relative_gap, share * self.absolute_gap)
 
     def met(self, objective: float, bound: float, scale: float) -> bool:
-        """Whether a cost and a bound are close enough."""
-        return objective - bound <= self.absolute_gap or relative_gap(objective, bound, scale) <= self.relative_gap
+        """Whether a cost and a bound are close enough, up to rounding."""
+        close = objective - bound <= max(self.absolute_gap, _ROUNDING * scale)
+        return close or relative_gap(objective, bound, scale) <= self.relative_gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +90,12 @@ class Decomposed:
         vector = (k * signatures + oracle.signature[block]).astype(np.int64)
         mixing = Mixing(added, begin, vector, self.weight[k, block])
         ends = np.cumsum([0, *(len(part.block_signature) for part in oracle.parts)])
-        return [mixing.blocks(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        return [mixing.blocks(int(a), int(b)) for a, b in pairwise(ends)]
 
     def better_of(self, before: Decomposed | None, stop: Stop) -> Decomposed:
-        """The cheaper of this and what was found before, with the better bound: a mixture at prices held in a box may be
-        dearer than an earlier one.
+        """The cheaper of this and what was found before, with the better bound.
+
+        A mixture at prices held in a box may be dearer than an earlier one.
         """
         if before is None:
             return self
@@ -136,6 +140,8 @@ def decompose(
     """
     pool = Pool(oracle, np.arange(len(oracle.coupling.lower_kw)), radius, budget)
     for known in start[:-1]:
+        if budget.spent:
+            break
         pool.learn(oracle.coupling.admissible(known))
     price, found = oracle.coupling.admissible(start[-1]), None
     while True:
@@ -166,6 +172,7 @@ class Pool:
         """
         self._oracle = oracle
         self.components = [Component(oracle, *part, radius, budget) for part in _independent(oracle, rows)]
+        self._own_share = _OWN_SHARE
         self._asked: list[FloatArray] = []
         self._answers: list[Columns] = []
 
@@ -193,16 +200,21 @@ class Pool:
         return all(self._oracle.workers.each(lambda component: component.mixer.mix(), awake))
 
     def rest(self, stop: Stop) -> None:
-        """Let components be that are good enough by themselves."""
-        for component in self.components:
-            component.awake = not component.good_enough(stop)
+        """Let components be that are good enough by themselves; never all, unless they are settled."""
+        while not self.settled:
+            for component in self.components:
+                component.awake = not component.good_enough(stop.share(self._own_share))
+            if any(component.awake for component in self.components):
+                return
+            # each by itself is, all together are not: their costs cancel out
+            self._own_share *= _OWN_SHARE
 
     def good_enough(self, stop: Stop) -> bool:
         """Whether all components together are as good as asked."""
         mixers = [component.mixer for component in self.components]
         gap = sum(mixer.objective - mixer.bound for mixer in mixers)
         scale = sum(component.scale for component in self.components)
-        return gap <= max(stop.relative_gap * scale, stop.absolute_gap) or not any(c.awake for c in self.components)
+        return gap <= max(stop.relative_gap * scale, stop.absolute_gap)
 
     def wake(self, price: FloatArray) -> None:
         """Go on with all components at other prices of the rows that are mixed elsewhere, (L, T)."""
@@ -221,7 +233,8 @@ class Pool:
         """Weight of each round's answer for each block, (rounds, B)."""
         weight = np.zeros((len(self._asked), len(self._oracle.signature)))
         for component in self.components:
-            weight[np.ix_(component.taken, component.blocks)] = component.mixer.weights(len(component.taken))
+            taken = np.array(component.taken, dtype=np.int64)
+            weight[np.ix_(taken, component.blocks)] = component.mixer.weights(len(taken))
         return weight
 
     def mixed(self, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -261,9 +274,7 @@ class Pool:
                 price[component.rows] = component.mixer.price
         met = stop.met(objective, bound, cost_scale(figures, objective))
         asked = np.array(self._asked)
-        return Decomposed(
-            asked, weight, power, figures, above, below, objective, bound, price, met, len(asked)
-        )
+        return Decomposed(asked, weight, power, figures, above, below, objective, bound, price, met, len(asked))
 
 
 class Component:
@@ -323,7 +334,7 @@ class Component:
         if not len(self.blocks) or self.mixer.settled:
             return True
         gap = self.mixer.objective - self.mixer.bound
-        return gap <= _OWN_SHARE * stop.relative_gap * self.scale
+        return gap <= stop.relative_gap * self.scale
 
 
 def _independent(oracle: FleetOracle, rows: IntArray) -> list[tuple[IntArray, IntArray]]:

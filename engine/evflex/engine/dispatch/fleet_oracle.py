@@ -39,7 +39,9 @@ class FleetOracle:
 
     def with_parts(self, parts: list[Part]) -> FleetOracle:
         """The same fleet, some parts of which answer otherwise."""
-        same = FleetOracle(parts, self.coupling, self.prices, self.workers, self.absent_need_kwh, np.zeros_like(self.absent_need_kwh))
+        same = FleetOracle(
+            parts, self.coupling, self.prices, self.workers, self.absent_need_kwh, np.zeros_like(self.absent_need_kwh)
+        )
         same.fixed = self.fixed
         return same
 

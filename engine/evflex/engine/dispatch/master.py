@@ -2,9 +2,10 @@
 
     minimise Σ c_bj w_bj + Σ_rows penalty(y),   y = Σ_b Σ_j X_bj w_bj,   Σ_j w_bj = 1 for each block b,  w >= 0
 
-where penalty(y) = max over prices μ in [low, high] of μ·y - (upper μ where μ > 0, else lower μ). With [low, high] as wide as
-violation allows this is the cost of violation, and the mixture is the best plan of the columns; in a narrower box the duals
-stay near prices that are known to be good while there are few columns (Marsten, Hogan and Blankenship 1975).
+where penalty(y) = max over prices μ in [low, high] of μ·y - (upper μ where μ > 0, else lower μ). With [low, high] as
+wide as violation allows this is the cost of violation, and the mixture is the best plan of the columns; in a narrower
+box the duals stay near prices that are known to be good while there are few columns (Marsten,
+Hogan and Blankenship 1975).
 """
 
 from __future__ import annotations
@@ -116,6 +117,4 @@ class Master:
             return None
         price = np.zeros(self._shape)
         price[self._limited] = -solution.row_dual[: self._rows] * self._cost_scale / self._power_scale
-        return Mixture(
-            np.maximum(solution.x[2 * self._rows :], 0.0), price, solution.objective * self._cost_scale
-        )
+        return Mixture(np.maximum(solution.x[2 * self._rows :], 0.0), price, solution.objective * self._cost_scale)

@@ -1,9 +1,10 @@
 """Minimum powers: from a mixture that breaks them to a plan that keeps them.
 
-A mixture of answers leaves some powers between 0 and the minimum. Each vehicle takes the steps of one of the answers that
-its block mixes, those of a block in the proportion of the weights (a golden-ratio sequence, so that vehicles of like windows
-share them out evenly). Within chosen steps powers are free again above the minimum, and the decomposition finds the best:
-it keeps every shared limit that the mixture kept, as long as the steps leave room. The bound stays that of the mixture.
+A mixture of answers leaves some powers between 0 and the minimum. Each vehicle takes the steps of one of the answers
+that its block mixes, those of a block in the proportion of the weights (a golden-ratio sequence, so that vehicles of
+like windows share them out evenly). Within chosen steps powers are free again above the minimum, and the
+decomposition finds the best: it keeps every shared limit that the mixture kept, as long as the steps leave room. The
+bound stays that of the mixture.
 """
 
 from __future__ import annotations
@@ -54,9 +55,11 @@ def keep_minimums(
     mixings = mixed.mixings(oracle)
     best: tuple[FleetOracle, Decomposed] | None = None
     for trial in range(_TRIALS):
-        parts: list[Part] = []
-        for part, mixing in zip(oracle.parts, mixings, strict=True):
-            parts.append(in_patterns(part, mixing, oracle.prices, (trial * _OFFSET) % 1.0) if has_minimums(part) else part)
+        at = (trial * _OFFSET) % 1.0
+        parts: list[Part] = [
+            in_patterns(part, mixing, oracle.prices, at) if has_minimums(part) else part
+            for part, mixing in zip(oracle.parts, mixings, strict=True)
+        ]
         chosen = oracle.with_parts(parts)
         found = solve(chosen, mixed.price[None], stop=stop.share(_OWN_SHARE))
         found = found.under(mixed.bound, stop)
@@ -114,7 +117,9 @@ def _chosen_steps(part: WindowPart | StoragePart, assets: IntArray, added: Float
         own = part.assets._replace(
             **{name: getattr(part.assets, name)[assets] for name in StoredAssets._fields if name != "base_kw"}
         )
-        return choose_storage_patterns(own, part.least_kw[assets], draw / part.step_h, inject / part.step_h, part.step_h)
+        return choose_storage_patterns(
+            own, part.least_kw[assets], draw / part.step_h, inject / part.step_h, part.step_h
+        )
     chosen = np.zeros((len(assets), len(added)), dtype=bool)
     choose_patterns(part.table, part.least_kw, assets, draw, chosen)
     return chosen
@@ -124,5 +129,3 @@ def _share_out(weight: FloatArray, count: int, offset: float) -> IntArray:
     """An answer for each of so many assets, in the proportion of the weights, evenly spread, (count,)."""
     at = (offset + _GOLDEN * np.arange(count)) % 1.0
     return np.minimum(np.searchsorted(np.cumsum(weight), at, side="right"), len(weight) - 1)
-
-

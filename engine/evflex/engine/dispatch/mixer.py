@@ -1,8 +1,8 @@
 """Shared rows that no other rows touch: columns, the master that mixes them, and the best bound.
 
-Prices to ask at come from the master, whose duals are held in a box around the prices of the best bound, and lie a little
-towards these (Wentges 1997): duals of a master with few columns are far off. A step that kept what the master promised and
-met the edge of the box widens it.
+Prices to ask at come from the master, whose duals are held in a box around the prices of the best bound, and lie a
+little towards these (Wentges 1997): duals of a master with few columns are far off. A step that kept what the master
+promised and met the edge of the box widens it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from evflex.engine.dispatch.coupling import limits_worth
 from evflex.engine.dispatch.master import Master, Mixture
 from evflex.engine.supply_tree import FloatArray
 
-# How far the next prices lie from the master's towards those of the best bound (measured: fewest rounds, with the next).
+# How far the next prices lie from the master's towards those of the best bound (measured: fewest rounds).
 _SMOOTHING = 0.3
 # A step keeps its promise with this share of it; a box that held it back is then so much wider.
 _KEPT_SHARE, _EDGE, _WIDER = 0.3, 0.9, 2.0
@@ -22,6 +22,8 @@ _KEPT_SHARE, _EDGE, _WIDER = 0.3, 0.9, 2.0
 _LEAST_WEIGHT = 1e-12
 # A promise of this share of the cost is none.
 _SETTLED = 1e-10
+# After so many rounds without progress what is left of the gap is not convex.
+_MOST_STALLED = 5
 
 
 class Mixer:
@@ -55,8 +57,9 @@ class Mixer:
         self._entries, self._costs = np.empty((0, lower_kw.size)), np.empty(0)
         self._count = 0
         self._center = np.zeros_like(lower_kw)
-        self._promised = -np.inf
+        self._promised, self._stalled = -np.inf, 0
         self.bound, self.objective = -np.inf, np.inf
+        self._mixed_bound = -np.inf
         if not blocks:
             self.bound = self.objective = self._violation(np.zeros_like(lower_kw))
 
@@ -88,7 +91,7 @@ class Mixer:
     def recost(self, cost: FloatArray) -> None:
         """Give all answers so far other costs, (answers x blocks,); the bound is then unknown."""
         self._costs[: self._count] = cost
-        self.bound, self._promised = -np.inf, -np.inf
+        self.bound, self._promised, self._mixed_bound, self._stalled = -np.inf, -np.inf, -np.inf, 0
         if self._master is not None:
             self._master.recost(cost)
         self.mix()
@@ -105,7 +108,10 @@ class Mixer:
         mixture = self._master.solve()
         if mixture is None:
             return False
-        self._mixture, self._promised = mixture, mixture.objective
+        least = _SETTLED * max(abs(self.bound), abs(mixture.objective))
+        moved = self.bound - self._mixed_bound > least or abs(self._promised - mixture.objective) > least
+        self._stalled = 0 if moved else self._stalled + 1
+        self._mixture, self._promised, self._mixed_bound = mixture, mixture.objective, self.bound
         rows = (mixture.weight @ self._entries[: self._count]).reshape(self._lower.shape)
         self.objective = float(mixture.weight @ self._costs[: self._count]) + self._violation(rows)
         return True
@@ -130,9 +136,9 @@ class Mixer:
         """Prices to ask at next, (L, T)."""
         if self._mixture is None:
             return self._center
-        return np.clip(
-            _SMOOTHING * self._center + (1.0 - _SMOOTHING) * self._mixture.price, self._least, self._most
-        )
+        # where smoothed prices change nothing, the master's own may
+        smoothing = 0.0 if self._stalled else _SMOOTHING
+        return np.clip(smoothing * self._center + (1.0 - smoothing) * self._mixture.price, self._least, self._most)
 
     @property
     def price(self) -> FloatArray:
@@ -144,7 +150,8 @@ class Mixer:
         """Whether no price promises more: what is left of the gap is not convex, or rounding."""
         if self._mixture is None:
             return bool(np.isfinite(self.bound)) and (not self._lower.size or not self._blocks)
-        return self._promised - self.bound <= _SETTLED * max(abs(self.bound), abs(self._promised))
+        promises = self._promised - self.bound > _SETTLED * max(abs(self.bound), abs(self._promised))
+        return not promises or self._stalled >= _MOST_STALLED
 
     def weights(self, answers: int) -> FloatArray:
         """Weight of each answer taken, (answers, blocks); the last one where nothing was mixed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from math import inf, isfinite
 
 import numpy as np
@@ -350,6 +350,14 @@ class DispatchProblem:
             rules.check(False, f"profiles[{k}].power_kw", what)
 
 
+class PlanMethod(StrEnum):
+    """How a plan is made."""
+
+    CHOOSE = "choose"
+    DECOMPOSITION = "decomposition"
+    DIRECT = "direct"
+
+
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
     """How a plan is made.
@@ -358,11 +366,13 @@ class PlanOptions:
         relative_gap: The solve stops once this gap is proven.
         absolute_gap: Or this one, in money.
         time_limit_s: Longest solve.
+        method: By the size of the problem, or as given; decomposition follows where a direct solve ends without a plan.
     """
 
     relative_gap: float = 1e-3
     absolute_gap: float = 0.0
     time_limit_s: float = inf
+    method: PlanMethod = PlanMethod.CHOOSE
 
     def validate(self, rules: Rules) -> None:
         """Report every broken rule."""

@@ -1,8 +1,8 @@
 """Limits above limits: a price for the rows of the whole fleet around the problems of its feeders.
 
-With the price of the fleet's rows given, feeders are independent again. Their mixtures at that price are columns of an outer
-master, whose duals are the next price; the bounds of the feeders add up to the bound. A master of all rows at once would need
-a column for every combination of feeders' prices, and stalls.
+With the price of the fleet's rows given, feeders are independent again. Their mixtures at that price are columns of an
+outer master, whose duals are the next price; the bounds of the feeders add up to the bound. A master of all rows at
+once would need a column for every combination of feeders' prices, and stalls.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ def decompose_nested(
     weights: list[FloatArray] = []
     gap, found = _FIRST_GAP, None
     for known in start[:-1]:
+        if budget.spent:
+            break
         pool.learn(coupling.admissible(known))
     price = coupling.admissible(start[-1])
     while True:
@@ -99,7 +101,7 @@ def _settle_inside(pool: Pool, price: FloatArray, enough: Stop, budget: Budget) 
     for _ in range(_MOST_INNER):
         pool.round(price)
         pool.rest(enough)
-        if budget.spent or pool.good_enough(enough):
+        if budget.spent or pool.settled or pool.good_enough(enough):
             break
         price = pool.next_price(price)
     return price

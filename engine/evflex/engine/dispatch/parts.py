@@ -42,21 +42,27 @@ class Mixing:
 
 
 class Part(Protocol):
-    """Assets that one oracle answers for, sorted into blocks.
+    """Assets that one oracle answers for, sorted into blocks."""
 
-    Attributes:
-        rows: Row of the fleet of each asset, (m,).
-        block_begin: First asset of each block, and the end of the last, (B + 1,).
-        block_signature: Signature of each block, (B,).
-        nets: Whether a mixture of powers is netted, so that its sums and costs are not the mixture of theirs.
-        kind: Name of the class among those that ``from_arrays`` knows.
-    """
+    @property
+    def rows(self) -> IntArray:
+        """Row of the fleet of each asset, (m,)."""
 
-    rows: IntArray
-    block_begin: IntArray
-    block_signature: IntArray
-    nets: bool
-    kind: str
+    @property
+    def block_begin(self) -> IntArray:
+        """First asset of each block, and the end of the last, (B + 1,)."""
+
+    @property
+    def block_signature(self) -> IntArray:
+        """Signature of each block, (B,)."""
+
+    @property
+    def nets(self) -> bool:
+        """Whether a mixture of powers is netted, so that its sums and costs are not the mixture of theirs."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the class among those that ``from_arrays`` knows."""
 
     def respond(self, added: FloatArray, asked: BoolArray, prices: Prices, workers: Workers) -> Columns:
         """What the blocks that are asked (B,) do where limits add (S, T) to the prices; zeros for others."""

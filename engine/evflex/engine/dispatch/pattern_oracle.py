@@ -1,9 +1,9 @@
 """Vehicles that charge at 0 or at least at a minimum: steps to charge in are chosen first, powers in them are free.
 
-With the steps of a vehicle chosen, its power lies in [f·min, f·max] in these and is 0 in others: a convex set again, for
-which the decomposition finds the best powers. The exact answer to prices fills the chosen steps from their minimum in
-ascending price. Steps are chosen as the cheapest of the window at one of the price vectors that the plan without minimums
-mixes: as many as its filling takes, or one less, whichever is cheaper once the minimum holds.
+With the steps of a vehicle chosen, its power lies in [f·min, f·max] in these and is 0 in others: a convex set again,
+for which the decomposition finds the best powers. The exact answer to prices fills the chosen steps from their
+minimum in ascending price. Steps are chosen as the cheapest of the window at one of the price vectors that the plan
+without minimums mixes: as many as its filling takes, or one less, whichever is cheaper once the minimum holds.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def add_pattern_powers(
 
 
 class _Ranks(NamedTuple):
-    """Scratch: places of steps in ascending price, and the chosen ones of one asset as a set of bits of these places."""
+    """Scratch: places of steps in ascending price, and the chosen steps of an asset as bits of these places."""
 
     place: IntArray
     words: NDArray[np.uint64]

@@ -49,7 +49,9 @@ class PatternPart:
             for block in range(begin, end):
                 if asked[block]:
                     some = np.array([self.block_begin[block], self.block_begin[block + 1]])
-                    respond_in_patterns(self.table, self.least, self.patterns, some, price[block], power[block], terms[block])
+                    respond_in_patterns(
+                        self.table, self.least, self.patterns, some, price[block], power[block], terms[block]
+                    )
 
         workers.share(answer, self.block_begin)
         figures = np.zeros((blocks, FIGURES))

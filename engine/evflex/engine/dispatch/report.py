@@ -1,8 +1,11 @@
-"""The answer: sums, figures and prices of a mixture, as its assets emit it."""
+"""The answer: sums, figures and prices of a plan, as its assets emit it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from evflex.engine.budget import Budget
 from evflex.engine.dispatch.columns import (
@@ -13,13 +16,14 @@ from evflex.engine.dispatch.columns import (
     SHORTFALL_COST,
     SHORTFALL_KWH,
 )
+from evflex.engine.dispatch.coupling import Coupling
 from evflex.engine.dispatch.decomposition import Decomposed, Stop
 from evflex.engine.dispatch.fleet_oracle import FleetOracle
 from evflex.engine.dispatch.model import DispatchProblem, LimitScope
-from evflex.engine.dispatch.plan import FleetPlan, PlanFigures
+from evflex.engine.dispatch.plan import FleetPlan, PlanFigures, Setpoints
 from evflex.engine.dispatch.reserves import call_steps, missing_by_reserve
 from evflex.engine.dispatch.setpoints import MixedSetpoints
-from evflex.engine.supply_tree import FloatArray
+from evflex.engine.supply_tree import FloatArray, IntArray
 from evflex.engine.termination import StoppedBy, Termination, TerminationReason, relative_gap
 
 # Assets that are replayed at once.
@@ -28,9 +32,47 @@ _CHUNK = 4096
 _SHORT_KWH = 1e-6
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What is known of a plan beside its powers.
+
+    Attributes:
+        bound: Proven lower bound of the cost.
+        price: Prices of the limits, (L, T).
+        method: How the plan was found.
+        detail: How large the problem was, for a person.
+        ran_out: Whether time ended the search, although there is some left for the report.
+    """
+
+    bound: float
+    price: FloatArray
+    method: str
+    detail: str
+    ran_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """What the assets of a plan do, in sums.
+
+    Attributes:
+        fleet_power_kw: Of all assets, (T,).
+        group_power_kw: Of each group, (groups, T).
+        rows_kw: Of each shared row, (L, T).
+        terms: Figures of all assets, (6,).
+        assets_short: Assets that lack energy.
+    """
+
+    fleet_power_kw: FloatArray
+    group_power_kw: FloatArray
+    rows_kw: FloatArray
+    terms: FloatArray
+    assets_short: int
+
+
 def report_plan(
-    problem: DispatchProblem, oracle: FleetOracle, found: Decomposed, setpoints: MixedSetpoints, stop: Stop, budget: Budget,
-    method: str,
+    problem: DispatchProblem, oracle: FleetOracle, found: Decomposed, setpoints: MixedSetpoints, stop: Stop,
+    budget: Budget, method: str, *, ran_out: bool,
 ) -> FleetPlan:  # fmt: skip
     """The plan of a mixture.
 
@@ -42,85 +84,144 @@ def report_plan(
         stop: When it is good enough.
         budget: Time and cancellation.
         method: How it was found.
+        ran_out: Whether time ended the search.
     """
-    emitted = _Emitted(problem, oracle, found, setpoints)
-    coupling, step_h = oracle.coupling, problem.grid.step_h
-    limits = len(problem.limits)
-    rows = oracle.rows_kw(emitted.power_kw)
-    above, below = coupling.outside(rows)
-    terms = emitted.figures
-    figures = PlanFigures(
+    detail = f"{sizes(oracle)}, {len(oracle.signature)} blocks, {found.rounds} rounds"
+    proof = Proof(found.bound, found.price, method, detail, ran_out)
+    emitted = _Mixed(problem, oracle, found, setpoints).emitted(oracle)
+    return assemble_plan(problem, oracle.coupling, emitted, proof, setpoints, stop, budget)
+
+
+def emit_powers(problem: DispatchProblem, oracle: FleetOracle, power_kw: FloatArray) -> Emitted:
+    """What assets with given powers do.
+
+    Args:
+        problem: What was asked.
+        oracle: The fleet.
+        power_kw: Powers of all assets, (n, T).
+    """
+    coupling, terms = oracle.coupling, oracle.fixed.copy()
+    short = _absent_short(oracle)
+    for part in oracle.parts:
+        figures, missing = part.outcome(np.arange(len(part.rows)), power_kw[part.rows], oracle.prices)
+        terms += figures
+        short += int((missing > _SHORT_KWH).sum())
+    groups = np.zeros((problem.group_count, problem.grid.step_count))
+    _add_groups(groups, problem.fleet.group_index, power_kw)
+    rows = coupling.member[coupling.signature].astype(np.float64).T @ power_kw
+    return Emitted(power_kw.sum(axis=0), groups, rows, terms, short)
+
+
+def figures_of(coupling: Coupling, emitted: Emitted) -> PlanFigures:
+    """What it costs."""
+    terms = emitted.terms
+    return PlanFigures(
         import_cost=float(terms[IMPORT_COST]),
         export_revenue=float(terms[EXPORT_REVENUE]),
         discharge_cost=float(terms[DISCHARGE_COST]),
         shortfall_cost=float(terms[SHORTFALL_COST]),
-        violation_cost=coupling.violation_cost(above, below),
+        violation_cost=coupling.violation_cost(*coupling.outside(emitted.rows_kw)),
         energy_value=float(terms[ENERGY_VALUE]),
     )
+
+
+def assemble_plan(
+    problem: DispatchProblem, coupling: Coupling, emitted: Emitted, proof: Proof, setpoints: Setpoints, stop: Stop,
+    budget: Budget,
+) -> FleetPlan:  # fmt: skip
+    """A plan from what its assets do and what is proven of it."""
+    limits = len(problem.limits)
+    above, below = coupling.outside(emitted.rows_kw)
+    figures = figures_of(coupling, emitted)
     up, down = _missing_reserves(problem, limits, above, below)
     return FleetPlan(
-        fleet_power_kw=emitted.power_kw.sum(axis=0),
+        fleet_power_kw=emitted.fleet_power_kw,
         group_power_kw=emitted.group_power_kw,
-        limit_power_kw=rows[:limits],
-        limit_price_per_kw_step=found.price[:limits],
+        limit_power_kw=emitted.rows_kw[:limits],
+        limit_price_per_kw_step=proof.price[:limits],
         limit_above_kw=above[:limits],
         limit_below_kw=below[:limits],
         reserve_missing_up_kw=up,
         reserve_missing_down_kw=down,
         figures=figures,
-        shortfall_kwh=float(terms[SHORTFALL_KWH]),
+        shortfall_kwh=float(emitted.terms[SHORTFALL_KWH]),
         assets_short=emitted.assets_short,
-        violation_kwh=float((above[:limits] + below[:limits]).sum()) * step_h,
-        termination=_termination(figures, found, stop, budget, method, oracle),
+        violation_kwh=float((above[:limits] + below[:limits]).sum()) * problem.grid.step_h,
+        termination=_termination(figures, proof, stop, budget),
         setpoints=setpoints,
     )
 
 
-class _Emitted:
+def sizes(oracle: FleetOracle) -> str:
+    """How large a problem is, for a person."""
+    assets = sum(len(part.rows) for part in oracle.parts)
+    return f"{assets} assets, {len(oracle.coupling.lower_kw)} shared rows"
+
+
+class _Mixed:
     """What the assets do: mixed where sums mix, replayed where powers are netted or somebody is short."""
 
     def __init__(
         self, problem: DispatchProblem, oracle: FleetOracle, found: Decomposed, setpoints: MixedSetpoints
     ) -> None:
-        self.power_kw = found.power_kw.copy()
+        self._power_kw = found.power_kw.copy()
         block_figures = found.figures.copy()
-        fleet = problem.fleet
-        self.group_power_kw = np.zeros((problem.group_count, problem.grid.step_count))
+        self._group_power_kw = np.zeros((problem.group_count, problem.grid.step_count))
         of_group = _groups_of_signatures(problem, oracle)
-        self.assets_short = int((oracle.absent_need_kwh > _SHORT_KWH).sum())
+        self._assets_short = _absent_short(oracle)
+        replayed: list[tuple[int, int, int]] = []
         offset = 0
         for k, part in enumerate(oracle.parts):
             for block in range(len(part.block_signature)):
-                at = offset + block
-                short = block_figures[at, SHORTFALL_KWH] > _SHORT_KWH
-                if not (part.nets or short or of_group is None):
-                    continue
-                self.power_kw[at], block_figures[at] = 0.0, 0.0
-                for begin in range(int(part.block_begin[block]), int(part.block_begin[block + 1]), _CHUNK):
-                    place = np.arange(begin, min(begin + _CHUNK, int(part.block_begin[block + 1])))
-                    power = setpoints.part_powers(k, place)
-                    figures, missing = part.outcome(place, power, oracle.prices)
-                    self.power_kw[at] += power.sum(axis=0)
-                    block_figures[at] += figures
-                    self.assets_short += int((missing > _SHORT_KWH).sum())
-                    if of_group is None:
-                        self._add_groups(fleet.group_index[part.rows[place]], power)
+                short = block_figures[offset + block, SHORTFALL_KWH] > _SHORT_KWH
+                if part.nets or short or of_group is None:
+                    replayed.append((offset + block, k, block))
             offset += len(part.block_signature)
-        if of_group is not None:
-            for group, power in zip(of_group[oracle.signature], self.power_kw, strict=True):
-                if group >= 0:
-                    self.group_power_kw[group] += power
-        self.figures: FloatArray = block_figures.sum(axis=0)
 
-    def _add_groups(self, group: np.ndarray[tuple[int], np.dtype[np.int32]], power_kw: FloatArray) -> None:
-        order = np.argsort(group, kind="stable")
-        begin = np.searchsorted(group[order], np.arange(len(self.group_power_kw)))
-        end = np.searchsorted(group[order], np.arange(len(self.group_power_kw)), side="right")
-        for g in np.flatnonzero(end > begin):
-            self.group_power_kw[g] += power_kw[order[begin[g] : end[g]]].sum(axis=0)
+        def replay(which: tuple[int, int, int]) -> int:
+            at, k, block = which
+            part, missing_count = oracle.parts[k], 0
+            self._power_kw[at], block_figures[at] = 0.0, 0.0
+            end = int(part.block_begin[block + 1])
+            for begin in range(int(part.block_begin[block]), end, _CHUNK):
+                place = np.arange(begin, min(begin + _CHUNK, end))
+                power = setpoints.part_powers(k, place)
+                figures, missing = part.outcome(place, power, oracle.prices)
+                self._power_kw[at] += power.sum(axis=0)
+                block_figures[at] += figures
+                missing_count += int((missing > _SHORT_KWH).sum())
+                if of_group is None:
+                    _add_groups(self._group_power_kw, problem.fleet.group_index[part.rows[place]], power)
+            return missing_count
+
+        if of_group is None:
+            # blocks hold assets of several groups, whose sums they share
+            self._assets_short += sum(replay(which) for which in replayed)
+        else:
+            self._assets_short += sum(oracle.workers.each(replay, replayed))
+            _add_groups(self._group_power_kw, of_group[oracle.signature], self._power_kw)
+        self._terms: FloatArray = block_figures.sum(axis=0)
+
+    def emitted(self, oracle: FleetOracle) -> Emitted:
+        """The sums."""
+        rows = oracle.rows_kw(self._power_kw)
+        return Emitted(self._power_kw.sum(axis=0), self._group_power_kw, rows, self._terms, self._assets_short)
 
 
-def _groups_of_signatures(problem: DispatchProblem, oracle: FleetOracle) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
+def _absent_short(oracle: FleetOracle) -> int:
+    return int((oracle.absent_need_kwh > _SHORT_KWH).sum())
+
+
+def _add_groups(group_power_kw: FloatArray, group: NDArray[np.integer], power_kw: FloatArray) -> None:
+    """Add powers (m, T) to those of their groups, -1 for none."""
+    order = np.argsort(group, kind="stable")
+    begin = np.searchsorted(group[order], np.arange(len(group_power_kw)))
+    end = np.searchsorted(group[order], np.arange(len(group_power_kw)), side="right")
+    for g in np.flatnonzero(end > begin):
+        group_power_kw[g] += power_kw[order[begin[g] : end[g]]].sum(axis=0)
+
+
+def _groups_of_signatures(problem: DispatchProblem, oracle: FleetOracle) -> IntArray | None:
     """Group of each signature, -1 for none; None where a signature may hold assets of several groups."""
     limited = {limit.index: row for row, limit in enumerate(problem.limits) if limit.scope is LimitScope.GROUP}
     if len(limited) < problem.group_count:
@@ -149,19 +250,16 @@ def _missing_reserves(
     return missing[0], missing[1]
 
 
-def _termination(
-    figures: PlanFigures, found: Decomposed, stop: Stop, budget: Budget, method: str, oracle: FleetOracle
-) -> Termination:
+def _termination(figures: PlanFigures, proof: Proof, stop: Stop, budget: Budget) -> Termination:
     objective = figures.total_cost
     # a bound above the plan is rounding
-    bound = min(found.bound, objective)
+    bound = min(proof.bound, objective)
     met = stop.met(objective, bound, figures.scale)
     stopped = StoppedBy.NOTHING
     if not met:
-        stopped = StoppedBy.TIME if budget.spent else StoppedBy.ITERATIONS
+        stopped = StoppedBy.TIME if proof.ran_out or budget.spent else StoppedBy.ITERATIONS
         if budget.cancel.is_set():
             stopped = StoppedBy.CANCELLED
-    assets = sum(len(part.rows) for part in oracle.parts)
     return Termination(
         reason=TerminationReason.OPTIMAL if met else TerminationReason.FEASIBLE,
         stopped_by=stopped,
@@ -170,7 +268,6 @@ def _termination(
         absolute_gap=objective - bound,
         relative_gap=relative_gap(objective, bound, figures.scale),
         solve_duration_s=budget.elapsed_s,
-        method=method,
-        detail=f"{assets} assets in {len(oracle.signature)} blocks, {len(oracle.coupling.lower_kw)} shared rows, "
-        f"{len(found.asked)} rounds",
+        method=proof.method,
+        detail=proof.detail,
     )

@@ -96,7 +96,7 @@ def call_steps(problem: DispatchProblem) -> int:
 
 
 def missing_by_reserve(sold_kw: FloatArray, missing_kw: FloatArray, call: int) -> FloatArray:
-    """Which reserves the missing power breaks: in each step, of the largest call that may run then, the later ones first.
+    """Which reserves the missing power breaks: of the largest call that may run in a step, the later ones first.
 
     Args:
         sold_kw: What each reserve sold, (reserves, T).
@@ -107,7 +107,7 @@ def missing_by_reserve(sold_kw: FloatArray, missing_kw: FloatArray, call: int) -
         Missing power of each reserve and step, (reserves, T).
     """
     missing, total = np.zeros_like(sold_kw), sold_kw.sum(axis=0)
-    for k in np.flatnonzero(missing_kw > 0.0):
+    for k in np.flatnonzero(missing_kw > 0.0).tolist():
         first = max(k - call + 1, 0)
         start = first + int(np.argmax(total[first : k + 1]))
         left = missing_kw[k]

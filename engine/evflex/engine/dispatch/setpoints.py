@@ -1,4 +1,7 @@
-"""Powers of single assets: x_i = Σ_j w_j x_i(λ_j), the oracle's answers replayed at the prices that were mixed."""
+"""Powers of single assets: x_i = Σ_j w_j x_i(λ_j), the oracle's answers replayed at the prices that were mixed.
+
+Those of a small fleet are known without.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,16 @@ from evflex.engine.dispatch.curtail_part import CurtailPart
 from evflex.engine.dispatch.parts import Mixing, Part
 from evflex.engine.dispatch.pattern_part import PatternPart
 from evflex.engine.dispatch.prices import Prices
-from evflex.engine.dispatch.storage_pattern_part import StoragePatternPart
 from evflex.engine.dispatch.storage_part import StoragePart
+from evflex.engine.dispatch.storage_pattern_part import StoragePatternPart
 from evflex.engine.dispatch.window_part import WindowPart
 from evflex.engine.supply_tree import FloatArray, IntArray
 
 _PARTS: dict[str, type[WindowPart] | type[PatternPart] | type[StoragePart] | type[CurtailPart]] = {
     cls.kind: cls for cls in (WindowPart, PatternPart, StoragePart, StoragePatternPart, CurtailPart)
 }
+# Name of all powers among arrays.
+_KNOWN = "power_kw"
 
 
 class MixedSetpoints:
@@ -55,7 +60,7 @@ class MixedSetpoints:
         part, mixing = self._parts[k], self._mixings[k]
         power = np.empty((len(place), len(self._prices.draw)))
         cut = np.searchsorted(place, part.block_begin)
-        for block in np.flatnonzero(np.diff(cut)):
+        for block in np.flatnonzero(np.diff(cut)).tolist():
             some = slice(int(cut[block]), int(cut[block + 1]))
             power[some] = part.powers(place[some], *mixing.of_block(block), self._prices)
         return power
@@ -72,8 +77,26 @@ class MixedSetpoints:
         return arrays
 
 
-def setpoints_from_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> MixedSetpoints:
-    """The way back from ``MixedSetpoints.to_arrays``."""
+class KnownSetpoints:
+    """Powers of a small fleet, all in memory; see ``Setpoints`` of the plan."""
+
+    def __init__(self, power_kw: FloatArray) -> None:
+        """Keep the powers of all assets, (n, T)."""
+        self._power_kw = power_kw
+
+    def power_kw(self, rows: IntArray) -> FloatArray:
+        """Mean powers of some rows of the fleet, (len(rows), T)."""
+        return self._power_kw[rows]
+
+    def to_arrays(self) -> dict[str, NDArray[np.generic]]:
+        """The powers."""
+        return {_KNOWN: self._power_kw}
+
+
+def setpoints_from_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> MixedSetpoints | KnownSetpoints:
+    """The way back from ``to_arrays`` of setpoints."""
+    if _KNOWN in arrays:
+        return KnownSetpoints(arrays[_KNOWN].astype(np.float64))
     grouped: dict[int, dict[str, dict[str, NDArray[np.generic]]]] = {}
     for key, values in arrays.items():
         if "/" in key:
@@ -81,10 +104,9 @@ def setpoints_from_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> MixedSet
             grouped.setdefault(int(k), {}).setdefault(group, {})[name] = values
     parts: list[Part] = []
     mixings: list[Mixing] = []
-    for k in sorted(grouped):
-        groups = grouped[k]
+    for _, groups in sorted(grouped.items()):
         mixings.append(Mixing(**groups.pop("mixing")))  # type: ignore[arg-type]
-        kind, values = groups.popitem()
-        parts.append(_PARTS[kind].from_arrays(values))
+        kind, own = groups.popitem()
+        parts.append(_PARTS[kind].from_arrays(own))
     prices = Prices(arrays["draw"].astype(np.float64), arrays["inject"].astype(np.float64))
     return MixedSetpoints(parts, mixings, prices, int(arrays["count"]))

@@ -1,7 +1,7 @@
 """Prices to begin with: those of a smaller problem that is like the one to be solved.
 
-Feeders with a limit each begin with the prices of all of them under one limit. A fleet with stores, whose answers are dear,
-begins with the prices of a sample under a share of its limits.
+Feeders with a limit each begin with the prices of all of them under one limit. A fleet with stores, whose answers are
+dear, begins with the prices of a sample under a share of its limits.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from dataclasses import replace
 import numpy as np
 
 from evflex.engine.budget import Budget
+from evflex.engine.dispatch.assets import only_charges
 from evflex.engine.dispatch.build import build_oracle
 from evflex.engine.dispatch.decomposition import Decomposed, Stop, decompose
-from evflex.engine.dispatch.model import DispatchProblem, LimitScope, PortfolioLimit, Profiles
+from evflex.engine.dispatch.model import AssetKind, DispatchProblem, LimitScope, PortfolioLimit, Profiles
+from evflex.engine.dispatch.prepared import prepare
 from evflex.engine.dispatch.workers import Workers
 from evflex.engine.supply_tree import FloatArray
 
@@ -41,20 +43,21 @@ def known_prices(problem: DispatchProblem, stop: Stop, budget: Budget, workers: 
         found = _solve(_under_one_limit(problem), stop, budget, workers)
         return np.repeat(_last_asked(found), rows, axis=1), _KNOWN_RADIUS * dearest
     if len(problem.limits) >= _MANY_LIMITS and scopes == {LimitScope.FLEET, LimitScope.GROUP}:
-        fleet = [r for r, limit in enumerate(problem.limits) if limit.scope is LimitScope.FLEET]
-        found = _solve(replace(problem, limits=tuple(problem.limits[r] for r in fleet)), stop, budget, workers)
+        of_fleet = [r for r, limit in enumerate(problem.limits) if limit.scope is LimitScope.FLEET]
+        found = _solve(replace(problem, limits=tuple(problem.limits[r] for r in of_fleet)), stop, budget, workers)
         known = _last_asked(found)
         start = np.zeros((len(known), rows, problem.grid.step_count))
-        start[:, fleet] = known
+        start[:, of_fleet] = known
         return start, _KNOWN_RADIUS * dearest
-    stores = int((problem.fleet.max_discharge_kw > 0.0).sum())
+    fleet = problem.fleet
+    stores = int((~only_charges(fleet) & (fleet.kind != AssetKind.PV)).sum())
     if rows and stores >= _MANY_STORES and len(problem.fleet) >= 4 * _SAMPLE:
         return _last_asked(_solve(_sampled(problem), stop, budget, workers)), _KNOWN_RADIUS * dearest
     return none
 
 
 def _solve(problem: DispatchProblem, stop: Stop, budget: Budget, workers: Workers) -> Decomposed:
-    oracle = build_oracle(problem, workers)
+    oracle = build_oracle(prepare(problem), workers)
     start, radius = known_prices(problem, stop, budget, workers)
     coarse = Stop(_COARSER * stop.relative_gap, stop.absolute_gap)
     return decompose(oracle, start, radius, coarse, budget, lambda found: None)
@@ -88,6 +91,4 @@ def _sampled(problem: DispatchProblem) -> DispatchProblem:
     reserves = [
         replace(reserve, up_kw=reserve.up_kw * share, down_kw=reserve.down_kw * share) for reserve in problem.reserves
     ]
-    return replace(
-        problem, fleet=fleet.take(rows), profiles=profiles, limits=tuple(limits), reserves=tuple(reserves)
-    )
+    return replace(problem, fleet=fleet.take(rows), profiles=profiles, limits=tuple(limits), reserves=tuple(reserves))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from evflex.engine.dispatch.slope_trick import StoragePatterns, StoredAssets
 from evflex.engine.dispatch.storage_part import StoragePart
-from evflex.engine.supply_tree import FloatArray, IntArray
+from evflex.engine.supply_tree import IntArray
 
 
 class StoragePatternPart(StoragePart):

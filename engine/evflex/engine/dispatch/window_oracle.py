@@ -1,13 +1,14 @@
 """The exact answer of assets that only charge to prices: each fills the cheapest steps of its window.
 
-An asset of power p that wants the energy `need`, and takes `room` where a step is cheaper than its value, fills the steps
-of its window in ascending price λ up to the energy
+An asset of power p that wants the energy `need`, and takes `room` where a step is cheaper than its value, fills the
+steps of its window in ascending price λ up to the energy
 
     E = max(min(need, C(K_short)), min(room, C(K_value)))
 
 where C(k) is what the k cheapest steps hold, K_short and K_value count the steps cheaper than a shortfall and than the
-value. (Any filling costs more by exchange; the sets are polymatroids.) A filling of the cheapest steps is one step function
-over ranks: assets that share a window add two entries each to its differences, which takes some 10 ns an asset.
+value. (Any other filling costs more by exchange; the sets are polymatroids.) A filling of the cheapest steps is a step
+function over ranks: assets that share a window, merged, add two or three entries each to its differences, some 10 ns an
+asset. So no asset is too many, and those of one window need not be alike.
 
 Energies are in kW·steps on the grid side, prices in money per kW and step.
 """
@@ -161,7 +162,7 @@ def cheaper(sorted_price: FloatArray, count: int, price: float) -> int:
 
 @inner_kernel
 def held(ranks: int, first_rank: int, last_rank: int, first_ratio: float, last_ratio: float) -> float:
-    """What the cheapest steps hold of a kW: C(k) / p. (Scalars: passing arrays counts their references.)"""
+    """C(k) / p: how many whole steps the k cheapest are worth. Scalars, as passing arrays counts their references."""
     sum_of_shares = float(ranks)
     if first_rank < ranks:
         sum_of_shares += first_ratio - 1.0

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from evflex.engine.dispatch.assets import Windows
 from evflex.engine.dispatch.columns import ENERGY_VALUE, FIGURES, IMPORT_COST, SHORTFALL_COST, SHORTFALL_KWH, Columns
 from evflex.engine.dispatch.model import Fleet
-from evflex.engine.dispatch.window_assets import Runs, WindowTable, cut, sorted_windows
 from evflex.engine.dispatch.prices import Prices
+from evflex.engine.dispatch.window_assets import Runs, WindowTable, cut, sorted_windows
 from evflex.engine.dispatch.window_oracle import SHORT_COST, SHORTFALL, TERMS, VALUE, add_powers, respond
 from evflex.engine.dispatch.workers import Workers
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
@@ -72,8 +72,9 @@ class WindowPart:
         def answer(begin: int, end: int) -> None:
             for block in range(begin, end):
                 if asked[block]:
-                    some = np.array([self._runs.of_block[block], self._runs.of_block[block + 1]])
-                    respond(self.table, self._runs.begin, some, price[self.block_signature[block]], power[block], terms[block])
+                    some = self._runs.of_block[block : block + 2]
+                    own = price[self.block_signature[block]]
+                    respond(self.table, self._runs.begin, some, own, power[block], terms[block])
 
         workers.share(answer, self.block_begin)
         figures = np.zeros((blocks, FIGURES))

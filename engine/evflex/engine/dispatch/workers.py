@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from types import TracebackType
 from typing import TypeVar
 
@@ -12,7 +13,8 @@ import numpy as np
 
 from evflex.engine.supply_tree import IntArray
 
-_Item, _Result = TypeVar("_Item"), TypeVar("_Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 # Fewer assets than this are not worth a second thread.
 _WORTH_A_THREAD = 20_000
 
@@ -56,5 +58,5 @@ class Workers:
         cuts = np.searchsorted(begin, np.linspace(0, assets, 4 * self.count + 1))
         cuts = np.unique(np.clip(cuts, 0, blocks))
         cuts[-1] = blocks
-        for done in [self._pool.submit(work, int(a), int(b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]:
+        for done in [self._pool.submit(work, a, b) for a, b in pairwise(cuts.tolist())]:
             done.result()
