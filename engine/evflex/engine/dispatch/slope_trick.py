@@ -96,8 +96,8 @@ class Work(NamedTuple):
         slope: Slopes in that order, (2T,).
         words: Ranks whose segments make up F, a bit each; all 0 between assets.
         length: Of an asset's segments between the cuts, by slot, in kWh, (tile, 2T).
-        stored: What each slot adds to the state: <= 0 for discharging, >= 0 for charging, (tile, 2T). Before an asset is
-            solved, what it adds in any case.
+        stored: What each slot adds to the state: <= 0 for discharging, >= 0 for charging, (tile, 2T). Before an asset
+            is solved, what it adds in any case.
         reached: State at the end, (tile,).
     """
 

@@ -8,8 +8,8 @@ An asset (EV, battery, heat pump) solves, with battery-side state s in kWh and g
 A strongly negative price may make charging and discharging at once pay. Such a plan is a lower bound; powers are always
 netted: the stored energy of a step as the one power, of either sign, that leaves the same state.
 
-With patterns, an asset charges in chosen steps, at least at a minimum, and discharges in others only. No plan does both at
-once, and plans mix without netting.
+With patterns, an asset charges in chosen steps, at least at a minimum, and discharges in others only. No plan does both
+at once, and plans mix without netting.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Vehicles that discharge, and charge at 0 or at least at a minimum: which steps to charge in.
 
-A vehicle charges in the steps of its cheapest plan at some prices. That plan does not heed the minimum: where the store is
-cut, or the need met, a step is charged in part. Such a step is charged at least at the minimum or not at all, whichever
-leaves the cheaper plan, one step after the other.
+A vehicle charges in the steps of its cheapest plan at some prices. That plan does not heed the minimum: where the store
+is cut, or the need met, a step is charged in part. Such a step is charged at least at the minimum or not at all,
+whichever leaves the cheaper plan, one step after the other.
 """
 
 from __future__ import annotations
