@@ -1,4 +1,4 @@
-"""The part of a fleet that discharges, and charges at 0 or at least at a minimum, once its charging steps are chosen."""
+"""The part of a fleet that discharges, and charges at 0 or at least at a minimum: its charging steps are chosen."""
 
 from __future__ import annotations
 
