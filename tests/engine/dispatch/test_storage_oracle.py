@@ -119,7 +119,7 @@ def solve(
 ) -> tuple[StorageTotals, Array, Array]:
     """Totals, and sums of power drawn and injected."""
     drawn, injected = np.zeros(len(charge_price)), np.zeros(len(charge_price))
-    totals = solve_storage(a, rows, charge_price, discharge_price, STEP_H, drawn, injected)
+    totals = solve_storage(a, None, rows, charge_price, discharge_price, STEP_H, drawn, injected)
     return totals, drawn, injected
 
 
@@ -129,7 +129,7 @@ def combine(
     """Powers and states at the end of all assets."""
     power, end = np.full((len(a.first), charge_price.shape[1]), np.nan), np.full(len(a.first), np.nan)
     rows = np.arange(len(a.first))
-    combine_storage(a, rows, charge_price, discharge_price, weight, block, STEP_H, power, end)
+    combine_storage(a, None, rows, charge_price, discharge_price, weight, block, STEP_H, power, end)
     return power, end
 
 

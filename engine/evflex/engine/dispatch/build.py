@@ -28,14 +28,16 @@ def build_oracle(prepared: Prepared, workers: Workers) -> FleetOracle:
     charges = only_charges(fleet)
     pv = fleet.kind == AssetKind.PV
     parts: list[Part] = []
-    for some in (fleet.min_charge_kw == 0.0, fleet.min_charge_kw > 0.0):
-        # vehicles with a minimum are a part of their own, which in_patterns can replace
+    # vehicles with a minimum are parts of their own, which in_patterns can replace
+    minimum = fleet.min_charge_kw > 0.0
+    for some in (~minimum, minimum):
         rows = np.flatnonzero(charges & present & some)
         if len(rows):
             parts.append(WindowPart.of(fleet, windows, rows, coupling.signature, grid, _window_blocks(prepared)))
-    rows = np.flatnonzero(~charges & ~pv & present)
-    if len(rows):
-        parts.append(_storage_part(prepared, rows))
+    for some in (~minimum, minimum):
+        rows = np.flatnonzero(~charges & ~pv & present & some)
+        if len(rows):
+            parts.append(_storage_part(prepared, rows))
     rows = np.flatnonzero(pv & present)
     if len(rows):
         wear = fleet.discharge_cost_per_kwh[rows] * grid.step_h
@@ -93,4 +95,6 @@ def _storage_part(prepared: Prepared, rows: IntArray) -> StoragePart:
     )  # fmt: skip
     begin = np.flatnonzero(np.concatenate([[True], block[1:] != block[:-1]]))
     signature = prepared.coupling.signature[rows[begin]].astype(np.int64)
-    return StoragePart(rows, assets, np.append(begin, len(rows)), signature, prepared.problem.grid.step_h)
+    return StoragePart(
+        rows, assets, fleet.min_charge_kw[rows], np.append(begin, len(rows)), signature, prepared.problem.grid.step_h
+    )

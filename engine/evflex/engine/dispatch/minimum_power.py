@@ -21,8 +21,12 @@ from evflex.engine.dispatch.parts import Mixing, Part
 from evflex.engine.dispatch.pattern_oracle import Patterns, choose_patterns
 from evflex.engine.dispatch.pattern_part import PatternPart
 from evflex.engine.dispatch.prices import Prices
+from evflex.engine.dispatch.slope_trick import StoragePatterns, StoredAssets
+from evflex.engine.dispatch.storage_part import StoragePart
+from evflex.engine.dispatch.storage_pattern_part import StoragePatternPart
+from evflex.engine.dispatch.storage_patterns import choose_storage_patterns
 from evflex.engine.dispatch.window_part import WindowPart
-from evflex.engine.supply_tree import FloatArray, IntArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 _GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
 _CHUNK = 8192
@@ -67,12 +71,14 @@ def keep_minimums(
     return best
 
 
-def has_minimums(part: Part) -> TypeGuard[WindowPart]:
+def has_minimums(part: Part) -> TypeGuard[WindowPart | StoragePart]:
     """Whether answers of the part may break minimum powers."""
-    return isinstance(part, WindowPart) and bool(part.least_kw.any())
+    return isinstance(part, WindowPart | StoragePart) and bool(part.least_kw.any())
 
 
-def in_patterns(part: WindowPart, mixing: Mixing, prices: Prices, offset: float) -> PatternPart:
+def in_patterns(
+    part: WindowPart | StoragePart, mixing: Mixing, prices: Prices, offset: float
+) -> PatternPart | StoragePatternPart:
     """The part with the steps of each asset chosen.
 
     Args:
@@ -85,22 +91,38 @@ def in_patterns(part: WindowPart, mixing: Mixing, prices: Prices, offset: float)
     steps: list[IntArray] = []
     for block in range(len(part.block_signature)):
         added, weight = mixing.of_block(block)
-        price = prices.drawing(added)
         begin, end = int(part.block_begin[block]), int(part.block_begin[block + 1])
         answer = _share_out(weight, end - begin, offset)
         for first in range(begin, end, _CHUNK):
             assets = np.arange(first, min(first + _CHUNK, end))
             own = answer[assets - begin]
-            chosen = np.zeros((len(assets), price.shape[1]), dtype=bool)
+            chosen = np.zeros((len(assets), added.shape[1]), dtype=bool)
             for j in np.unique(own):
                 at = np.flatnonzero(own == j)
-                some = np.zeros((len(at), price.shape[1]), dtype=bool)
-                choose_patterns(part.table, part.least_kw, assets[at], price[j], some)
-                chosen[at] = some
+                chosen[at] = _chosen_steps(part, assets[at], added[j], prices)
             counts[assets] = chosen.sum(axis=1)
             steps.append(np.nonzero(chosen)[1])
-    patterns = Patterns(np.concatenate([[0], np.cumsum(counts)]), np.concatenate([np.empty(0, dtype=np.int64), *steps]))
-    return PatternPart(part.rows, part.table, part.least_kw, patterns, part.block_begin, part.block_signature)
+    entries = np.concatenate([[0], np.cumsum(counts)]), np.concatenate([np.empty(0, dtype=np.int64), *steps])
+    blocks = part.block_begin, part.block_signature
+    if isinstance(part, WindowPart):
+        return PatternPart(part.rows, part.table, part.least_kw, Patterns(*entries), *blocks)
+    patterns = StoragePatterns(part.least_kw, *entries)
+    return StoragePatternPart(part.rows, part.assets, patterns, *blocks, part.step_h)
+
+
+def _chosen_steps(part: WindowPart | StoragePart, assets: IntArray, added: FloatArray, prices: Prices) -> BoolArray:
+    """Where some assets of a part charge, chosen where limits add (T,) to the prices, (len(assets), T)."""
+    draw, inject = prices.drawing(added), prices.injecting(added)
+    if isinstance(part, StoragePart):
+        own = part.assets._replace(
+            **{name: getattr(part.assets, name)[assets] for name in StoredAssets._fields if name != "base_kw"}
+        )
+        return choose_storage_patterns(
+            own, part.least_kw[assets], draw / part.step_h, inject / part.step_h, part.step_h
+        )
+    chosen = np.zeros((len(assets), len(added)), dtype=bool)
+    choose_patterns(part.table, part.least_kw, assets, draw, chosen)
+    return chosen
 
 
 def _share_out(weight: FloatArray, count: int, offset: float) -> IntArray:

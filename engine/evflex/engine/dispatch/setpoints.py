@@ -15,11 +15,12 @@ from evflex.engine.dispatch.parts import Mixing, Part
 from evflex.engine.dispatch.pattern_part import PatternPart
 from evflex.engine.dispatch.prices import Prices
 from evflex.engine.dispatch.storage_part import StoragePart
+from evflex.engine.dispatch.storage_pattern_part import StoragePatternPart
 from evflex.engine.dispatch.window_part import WindowPart
 from evflex.engine.supply_tree import FloatArray, IntArray
 
 _PARTS: dict[str, type[WindowPart] | type[PatternPart] | type[StoragePart] | type[CurtailPart]] = {
-    cls.kind: cls for cls in (WindowPart, PatternPart, StoragePart, CurtailPart)
+    cls.kind: cls for cls in (WindowPart, PatternPart, StoragePart, StoragePatternPart, CurtailPart)
 }
 # Name of all powers among arrays.
 _KNOWN = "power_kw"

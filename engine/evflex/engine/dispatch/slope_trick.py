@@ -7,6 +7,8 @@ filled where it charges. Then F is cut to [low, high]: what is cut at its left e
 plan, and what is cut at its right end in none. In the end segments are filled while that costs no more than a
 shortfall, and beyond the need while it costs less than energy is worth.
 
+Energy that must be charged in a step moves F to the right before it is cut.
+
 Segments are known by the rank of their slope among those of all steps, which assets of a class share: efficiencies and
 wear are equal. Those of F are a set of bits, of which the lowest and the highest are F's ends.
 """
@@ -71,6 +73,20 @@ class StoredAssets(NamedTuple):
     base_kw: FloatArray
 
 
+class StoragePatterns(NamedTuple):
+    """Steps in which assets charge at least at a minimum; in all others they do not charge, but may discharge.
+
+    Attributes:
+        least_kw: Smallest power of each when charging, in a step in which it is available throughout, (m,).
+        begin: First entry of each asset, and the end of the last, (m + 1,).
+        step: Steps of its window, ascending, (entries,).
+    """
+
+    least_kw: FloatArray
+    begin: IntArray
+    step: IntArray
+
+
 class Work(NamedTuple):
     """Scratch of one thread. A segment's slot is t for discharging in step t, T + t for charging.
 
@@ -80,7 +96,8 @@ class Work(NamedTuple):
         slope: Slopes in that order, (2T,).
         words: Ranks whose segments make up F, a bit each; all 0 between assets.
         length: Of an asset's segments between the cuts, by slot, in kWh, (tile, 2T).
-        stored: What each slot adds to the state: <= 0 for discharging, >= 0 for charging, (tile, 2T).
+        stored: What each slot adds to the state: <= 0 for discharging, >= 0 for charging, (tile, 2T). Before an asset
+            is solved, what it adds in any case.
         reached: State at the end, (tile,).
     """
 
@@ -181,7 +198,41 @@ def lay_out(assets: StoredAssets, rows: IntArray, step_h: float, work: Work) -> 
 
 
 @inner_kernel
-def fill(assets: StoredAssets, rows: IntArray, work: Work) -> None:
+def lay_out_patterns(
+    assets: StoredAssets, patterns: StoragePatterns, rows: IntArray, step_h: float, work: Work
+) -> None:
+    """The same in chosen steps, where the minimum is stored in any case; no heat pumps."""
+    table, starts, ends, first_ratio, last_ratio = (
+        assets.table, assets.first, assets.last, assets.first_ratio, assets.last_ratio,
+    )  # fmt: skip
+    least_kw, begin, step = patterns.least_kw, patterns.begin, patterns.step
+    length, stored = work.length, work.stored
+    steps = np.uint64(length.shape[1] // 2)
+    for n in range(rows.shape[0]):
+        i = rows[n]
+        first, last = np.uint64(starts[i]), np.uint64(ends[i])
+        up, down = table[i, CHARGE_EFFICIENCY] * step_h, step_h / table[i, DISCHARGE_EFFICIENCY]
+        down_kwh, least_kwh = table[i, DISCHARGE_KW] * down, least_kw[i] * up
+        up_kwh = max(table[i, CHARGE_KW] * up - least_kwh, 0.0)
+        for t in range(first, last):
+            length[n, t], length[n, steps + t], stored[n, steps + t] = down_kwh, 0.0, 0.0
+        for k in range(begin[i], begin[i + 1]):
+            at = np.uint64(step[k])
+            length[n, at], length[n, steps + at], stored[n, steps + at] = 0.0, up_kwh, least_kwh
+        if last > first:
+            length[n, first] *= first_ratio[i]
+            length[n, steps + first] *= first_ratio[i]
+            stored[n, steps + first] *= first_ratio[i]
+        if last > first + _ONE:
+            length[n, last - _ONE] *= last_ratio[i]
+            length[n, steps + last - _ONE] *= last_ratio[i]
+            stored[n, steps + last - _ONE] *= last_ratio[i]
+        for t in range(first, last):
+            stored[n, t] = -length[n, t]
+
+
+@inner_kernel
+def fill(assets: StoredAssets, patterns: StoragePatterns | None, rows: IntArray, work: Work) -> None:
     """Cheapest plans of some assets of the class that is ranked, left in ``work.stored`` and ``work.reached``."""
     table, starts, ends = assets.table, assets.first, assets.last
     slot, rank, slope, words = work.slot, work.rank, work.slope, work.words
@@ -194,6 +245,9 @@ def fill(assets: StoredAssets, rows: IntArray, work: Work) -> None:
         left, right = -table[i, LOW], table[i, HIGH]
         lowest, highest, count = np.uint64(words.shape[0] - 1), _ZERO, 0
         for t in range(np.uint64(starts[i]), np.uint64(ends[i])):
+            if patterns is not None:
+                left += stored[n, steps + t]
+                right -= stored[n, steps + t]
             if length[n, t] > 0.0:
                 r = rank[t]
                 words[r >> _WORD_SHIFT] |= _ONE << (r & _BIT_MASK)

@@ -7,6 +7,9 @@ An asset (EV, battery, heat pump) solves, with battery-side state s in kWh and g
 
 A strongly negative price may make charging and discharging at once pay. Such a plan is a lower bound; powers are always
 netted: the stored energy of a step as the one power, of either sign, that leaves the same state.
+
+With patterns, an asset charges in chosen steps, at least at a minimum, and discharges in others only. No plan does both
+at once, and plans mix without netting.
 """
 
 from __future__ import annotations
@@ -23,11 +26,13 @@ from evflex.engine.dispatch.slope_trick import (
     TILE,
     VALUE,
     WEAR,
+    StoragePatterns,
     StoredAssets,
     Work,
     end_of_class,
     fill,
     lay_out,
+    lay_out_patterns,
     new_work,
     rank_class,
 )
@@ -64,13 +69,14 @@ def class_order(assets: StoredAssets) -> IntArray:
 
 @kernel
 def solve_storage(
-    assets: StoredAssets, rows: IntArray, charge_price: FloatArray, discharge_price: FloatArray, step_h: float,
-    drawn_kw: FloatArray, injected_kw: FloatArray,
+    assets: StoredAssets, patterns: StoragePatterns | None, rows: IntArray, charge_price: FloatArray,
+    discharge_price: FloatArray, step_h: float, drawn_kw: FloatArray, injected_kw: FloatArray,
 ) -> StorageTotals:  # fmt: skip
     """Cheapest plans of some assets at one vector of prices, as sums.
 
     Args:
         assets: Assets.
+        patterns: Steps in which they charge, where these are chosen; then there are no heat pumps.
         rows: Which of them, those of a class together, (n,).
         charge_price: λc for each grid-side kWh, (T,).
         discharge_price: λd, (T,).
@@ -89,8 +95,11 @@ def solve_storage(
         rank_class(assets, rows[begin], charge_price, discharge_price, charge_order, discharge_order, work)
         for tile in range(begin, end, TILE):
             some = rows[tile : min(tile + TILE, end)]
-            lay_out(assets, some, step_h, work)
-            fill(assets, some, work)
+            if patterns is None:
+                lay_out(assets, some, step_h, work)
+            else:
+                lay_out_patterns(assets, patterns, some, step_h, work)
+            fill(assets, patterns, some, work)
             tile_missing, tile_missing_cost, tile_value = _add_tile(assets, some, work, sums)
             missing += tile_missing
             missing_cost += tile_missing_cost
@@ -108,8 +117,9 @@ def solve_storage(
 
 @kernel
 def combine_storage(
-    assets: StoredAssets, rows: IntArray, charge_price: FloatArray, discharge_price: FloatArray, weight: FloatArray,
-    block: IntArray, step_h: float, power_kw: FloatArray, end_kwh: FloatArray,
+    assets: StoredAssets, patterns: StoragePatterns | None, rows: IntArray, charge_price: FloatArray,
+    discharge_price: FloatArray, weight: FloatArray, block: IntArray, step_h: float, power_kw: FloatArray,
+    end_kwh: FloatArray,
 ) -> None:  # fmt: skip
     """Powers of some assets: the convex combination of their cheapest plans at several vectors of prices.
 
@@ -118,6 +128,7 @@ def combine_storage(
 
     Args:
         assets: Assets.
+        patterns: Steps in which they charge, where these are chosen; then there are no heat pumps.
         rows: Which of them, those of a class together, (n,).
         charge_price: λc of each plan, (J, T).
         discharge_price: λd of each plan, (J, T).
@@ -144,8 +155,11 @@ def combine_storage(
             rank_class(assets, wanted[begin], charge_price[j], discharge_price[j], charge_order, discharge_order, work)
             for tile in range(begin, end, TILE):
                 some = wanted[tile : min(tile + TILE, end)]
-                lay_out(assets, some, step_h, work)
-                fill(assets, some, work)
+                if patterns is None:
+                    lay_out(assets, some, step_h, work)
+                else:
+                    lay_out_patterns(assets, patterns, some, step_h, work)
+                fill(assets, patterns, some, work)
                 _add_weighted(assets, some, place[tile:], weight[:, j], block, work, power_kw, end_kwh)
             begin = end
     _net(assets, rows, step_h, power_kw)

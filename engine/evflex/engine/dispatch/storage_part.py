@@ -23,6 +23,7 @@ from evflex.engine.dispatch.slope_trick import (
     SHORT_PRICE,
     VALUE,
     WEAR,
+    StoragePatterns,
     StoredAssets,
 )
 from evflex.engine.dispatch.storage_oracle import combine_storage, solve_storage
@@ -33,32 +34,40 @@ from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 class StoragePart:
     """Assets with a store. A mixture of their plans is netted, so its sums and costs are not the mixture of theirs.
 
-    Attributes: see :class:`Part`.
+    Attributes:
+        rows: See :class:`Part`.
+        assets: The assets, (m,).
+        least_kw: Smallest power of each when charging, which its answers do not heed, (m,).
+        block_begin: See :class:`Part`.
+        block_signature: See :class:`Part`.
+        step_h: Length of a step in hours.
     """
 
     nets = True
     kind = "storage"
+    _patterns: StoragePatterns | None = None
 
     def __init__(
-        self, rows: IntArray, assets: StoredAssets, block_begin: IntArray, block_signature: IntArray, step_h: float
-    ) -> None:
+        self, rows: IntArray, assets: StoredAssets, least_kw: FloatArray, block_begin: IntArray,
+        block_signature: IntArray, step_h: float,
+    ) -> None:  # fmt: skip
         """Take assets sorted into blocks, those of a class together.
 
         Args:
             rows: Row of the fleet of each, (m,).
             assets: The assets, (m,).
+            least_kw: Smallest power of each when charging, (m,).
             block_begin: First asset of each block, and the end of the last, (B + 1,).
             block_signature: Signature of each block, (B,).
             step_h: Length of a step in hours.
         """
-        self.rows, self.assets = rows, assets
-        self.block_begin, self.block_signature = block_begin, block_signature
-        self._step_h = step_h
+        self.rows, self.assets, self.least_kw = rows, assets, least_kw
+        self.block_begin, self.block_signature, self.step_h = block_begin, block_signature, step_h
 
     def respond(self, added: FloatArray, asked: BoolArray, prices: Prices, workers: Workers) -> Columns:
         """See :class:`Part`."""
         blocks, steps = len(self.block_signature), added.shape[1]
-        charge, discharge = prices.drawing(added) / self._step_h, prices.injecting(added) / self._step_h
+        charge, discharge = prices.drawing(added) / self.step_h, prices.injecting(added) / self.step_h
         drawn, injected = np.zeros((blocks, steps)), np.zeros((blocks, steps))
         figures, least = np.zeros((blocks, FIGURES)), np.zeros(blocks)
 
@@ -67,8 +76,8 @@ class StoragePart:
                 rows = np.arange(self.block_begin[block], self.block_begin[block + 1])
                 signature = self.block_signature[block]
                 totals = solve_storage(
-                    self.assets, rows, charge[signature], discharge[signature], self._step_h, drawn[block],
-                    injected[block],
+                    self.assets, self._patterns, rows, charge[signature], discharge[signature], self.step_h,
+                    drawn[block], injected[block],
                 )  # fmt: skip
                 least[block] = totals.relaxed_cost
                 figures[block, DISCHARGE_COST] = totals.wear_cost
@@ -85,8 +94,9 @@ class StoragePart:
         """See :class:`Part`."""
         power, end = np.empty((len(chosen), added.shape[1])), np.empty(len(chosen))
         combine_storage(
-            self.assets, chosen, prices.drawing(added) / self._step_h, prices.injecting(added) / self._step_h,
-            weight[None, :], np.zeros(len(chosen), dtype=np.int64), self._step_h, power, end,
+            self.assets, self._patterns, chosen, prices.drawing(added) / self.step_h,
+            prices.injecting(added) / self.step_h, weight[None, :], np.zeros(len(chosen), dtype=np.int64), self.step_h,
+            power, end,
         )  # fmt: skip
         return power
 
@@ -96,12 +106,12 @@ class StoragePart:
         drawn, injected = np.maximum(power_kw, 0.0), np.maximum(-power_kw, 0.0)
         moved = power_kw - self._base_kw(chosen, power_kw.shape[1])
         gained, lost = np.maximum(moved, 0.0).sum(axis=1), np.maximum(-moved, 0.0).sum(axis=1)
-        state = (gained * table[:, CHARGE_EFFICIENCY] - lost / table[:, DISCHARGE_EFFICIENCY]) * self._step_h
+        state = (gained * table[:, CHARGE_EFFICIENCY] - lost / table[:, DISCHARGE_EFFICIENCY]) * self.step_h
         above = state - table[:, NEED]
         missing = np.maximum(-above, 0.0)
         figures[IMPORT_COST] = drawn.sum(axis=0) @ prices.draw
         figures[EXPORT_REVENUE] = injected.sum(axis=0) @ prices.inject
-        figures[DISCHARGE_COST] = injected.sum(axis=1) @ table[:, WEAR] * self._step_h
+        figures[DISCHARGE_COST] = injected.sum(axis=1) @ table[:, WEAR] * self.step_h
         figures[SHORTFALL_COST] = missing @ table[:, SHORT_PRICE]
         figures[ENERGY_VALUE] = np.maximum(above, 0.0) @ table[:, VALUE]
         figures[SHORTFALL_KWH] = missing.sum()
@@ -122,7 +132,7 @@ class StoragePart:
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """See :class:`Part`."""
         kept = {"rows": self.rows, "block_begin": self.block_begin, "block_signature": self.block_signature}
-        step_h = {"step_h": np.array(self._step_h)}
+        step_h = {"step_h": np.array(self.step_h)}
         return {**kept, **step_h, **{name: getattr(self.assets, name) for name in StoredAssets._fields}}
 
     @classmethod
@@ -130,4 +140,4 @@ class StoragePart:
         """The way back from ``to_arrays``."""
         assets = StoredAssets(**{name: arrays[name] for name in StoredAssets._fields})  # type: ignore[arg-type]
         rows, begin, signature = (arrays[name].astype(np.int64) for name in ("rows", "block_begin", "block_signature"))
-        return cls(rows, assets, begin, signature, float(arrays["step_h"]))
+        return cls(rows, assets, np.zeros(len(rows)), begin, signature, float(arrays["step_h"]))
