@@ -21,6 +21,10 @@ from evflex.engine.supply_tree import FloatArray, IntArray
 
 # What a filling may exceed the room by, in kW·steps.
 _TOLERANCE = 1e-12
+# A power below this is none.
+_NONE_KW = 1e-9
+# How much an asset's own energy counts beside the sum of all, where a step is rounded (measured).
+_OWN = 0.5
 _ONE = np.uint64(1)
 
 
@@ -88,6 +92,74 @@ def choose_patterns(
                 best, best_cost = tried, cost
         for r in range(best):
             chosen[k, step_of[r]] = True
+
+
+@kernel
+def round_patterns(
+    table: WindowTable, least: FloatArray, assets: IntArray, power: FloatArray, beyond: FloatArray,
+    chosen: NDArray[np.bool_],
+) -> None:  # fmt: skip
+    """Choose the steps of some assets as those in which they charge in a mixture, partial ones such that sums stay.
+
+    Steps at or above the minimum are kept. One below it is charged at the minimum or not at all, whichever brings the
+    sum of all assets so far, and half of the asset's own, closer to the mixture. Steps are added until they hold what
+    the asset draws of its need, and dropped until their minimum fits into its room.
+
+    Args:
+        table: All assets.
+        least: Smallest power of each when charging, in kW, (m,).
+        assets: Assets to choose for, (k,).
+        power: Their powers in the mixture, (k, T).
+        beyond: What is drawn beyond the mixture in each step, so far and in the end, (T,).
+        chosen: Where each charges is set here, (k, T).
+    """
+    for k in range(assets.shape[0]):
+        i = assets[k]
+        first, last = table.first[i], table.last[i] - 1
+        first_ratio, last_ratio = table.first_ratio[i], table.last_ratio[i]
+        own, drawn, floor, most = 0.0, 0.0, 0.0, 0.0
+        for t in range(first, last + 1):
+            share = _share(t, first, last, first_ratio, last_ratio)
+            low, x = least[i] * share, power[k, t]
+            drawn += x
+            if x <= _NONE_KW:
+                continue
+            keep = x >= low - _NONE_KW
+            if not keep:
+                up, down = low - x, -x
+                keep = abs(beyond[t] + _OWN * own + up) <= abs(beyond[t] + _OWN * own + down)
+                change = up if keep else down
+                beyond[t] += change
+                own += change
+            if keep:
+                chosen[k, t] = True
+                floor += low
+                most += table.power[i] * share
+        wanted = min(table.need[i], drawn)
+        while most < wanted - _NONE_KW:
+            at = _largest(power[k], chosen[k], first, last, False)
+            if at < 0:
+                break
+            share = _share(at, first, last, first_ratio, last_ratio)
+            chosen[k, at] = True
+            beyond[at] += least[i] * share
+            floor += least[i] * share
+            most += table.power[i] * share
+        while floor > table.room[i] + _TOLERANCE:
+            at = _largest(-power[k], chosen[k], first, last, True)
+            chosen[k, at] = False
+            beyond[at] -= power[k, at]
+            floor -= least[i] * _share(at, first, last, first_ratio, last_ratio)
+
+
+@inner_kernel
+def _largest(values: FloatArray, chosen: NDArray[np.bool_], first: int, last: int, which: bool) -> int:
+    """Step of the largest value, other than 0, among those that are chosen or are not; -1 where there is none."""
+    best, at = -np.inf, -1
+    for t in range(first, last + 1):
+        if chosen[t] == which and abs(values[t]) > _NONE_KW and values[t] > best:
+            best, at = values[t], t
+    return at
 
 
 @inner_kernel
