@@ -13,6 +13,7 @@ from evflex.engine.dispatch.minimum_power import has_minimums, in_patterns
 from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
 from evflex.engine.dispatch.optimize import plan_portfolio
 from evflex.engine.dispatch.parts import Mixing
+from evflex.engine.dispatch.prepared import prepare
 from evflex.engine.dispatch.setpoints import MixedSetpoints, setpoints_from_arrays
 from evflex.engine.dispatch.slope_trick import (
     CHARGE_EFFICIENCY,
@@ -76,7 +77,7 @@ def least_cost(
         bounds=[*bounds, (0.0, np.inf), (0.0, np.inf)],
     )  # fmt: skip
     assert answer.status in (0, 2)
-    return float(answer.fun) if answer.status == 0 else np.inf
+    return float(answer.fun) if answer.fun is not None else np.inf
 
 
 def costs(a: StoredAssets, patterns: StoragePatterns, charge_price: Array, discharge_price: Array) -> Array:
@@ -197,7 +198,7 @@ def test_vehicles_with_a_minimum_are_a_part_of_their_own_that_is_kept_as_arrays(
     problem.fleet.min_charge_kw[::3] = 0.0
     rng = np.random.default_rng(0)
     with Workers(1) as workers:
-        oracle = build_oracle(problem, workers)
+        oracle = build_oracle(prepare(problem), workers)
     free, bound = oracle.parts
     assert isinstance(bound, StoragePart)
     assert (has_minimums(free), has_minimums(bound)) == (False, True)

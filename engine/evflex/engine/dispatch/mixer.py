@@ -107,6 +107,11 @@ class Mixer:
         )
         mixture = self._master.solve()
         if mixture is None:
+            if self._mixture is None:
+                # what the last answer costs, which is the plan then
+                last = slice(self._count - self._blocks, self._count)
+                rows = self._entries[last].sum(axis=0).reshape(self._lower.shape)
+                self.objective = float(self._costs[last].sum()) + self._violation(rows)
             return False
         least = _SETTLED * max(abs(self.bound), abs(mixture.objective))
         moved = self.bound - self._mixed_bound > least or abs(self._promised - mixture.objective) > least

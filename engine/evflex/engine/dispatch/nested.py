@@ -57,9 +57,10 @@ def decompose_nested(
         pool.learn(coupling.admissible(known))
     price = coupling.admissible(start[-1])
     while True:
-        if weights:
+        if weights or len(start) > 1:
+            # what was proven so far holds at other prices of the outer rows
             pool.wake(price)
-            price = pool.next_price(price)
+            price = pool.next_price(price) if weights else price
         # feeders need not be solved much better than the price around them is known
         share = max(_INNER_SHARE * stop.relative_gap, _INNER_OF_OUTER * gap)
         price = _settle_inside(pool, price, Stop(share, _INNER_SHARE * stop.absolute_gap), budget)
