@@ -108,7 +108,7 @@ def test_an_unknown_field_is_named_with_the_nearest(run: Run, write: Write) -> N
     [
         ("asset_id,max_chage_kw\na,11\n", "max_chage_kw: unknown column; did you mean max_charge_kw?"),
         ("asset_id,kind\na,CAR\n", "kind: unknown kind 'CAR'"),
-        ("asset_id,max_charge_kw\na,fast\n", "max_charge_kw: could not convert"),
+        ("asset_id,max_charge_kw\na,fast\n", "max_charge_kw: row 0 must be a number, is 'fast'"),
         ("", "No columns to parse"),
     ],
 )

@@ -40,10 +40,17 @@ def numbers(values: pd.Series) -> NDArray[np.float64]:
     """Numbers of a column; NaN where one is missing.
 
     Raises:
-        ValueError: An entry is no number.
+        ValueError: An entry is no number; the row is named.
         TypeError: The entries are of a kind that is no number.
     """
-    return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    try:
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    except ValueError as error:
+        wrong = np.flatnonzero((pd.to_numeric(values, errors="coerce").isna() & values.notna()).to_numpy())
+        if not len(wrong):
+            raise
+        row = int(wrong[0])
+        raise ValueError(f"row {row} must be a number, is {values.iloc[row]!r}") from error
 
 
 def instants_ns(values: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -119,7 +119,7 @@ def test_the_longest_identifiers_fit_below_the_servers_limit() -> None:
     ("column", "values", "problem"),
     [
         ("max_chage_kw", [1.0, 2.0], "unknown column; did you mean max_charge_kw?"),
-        ("max_charge_kw", ["a", 2.0], "could not convert"),
+        ("max_charge_kw", [2.0, "a"], "row 1 must be a number, is 'a'"),
         ("max_charge_kw", [1.0, np.nan], "row 1 has no value; where the default holds for all, leave the column out"),
         ("kind", ["EV", "CAR"], "unknown kind 'CAR'; known are EV, BATTERY"),
         ("kind", ["EV", None], "row 1 has no value"),
