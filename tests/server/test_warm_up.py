@@ -70,7 +70,29 @@ def compiled_since_warm_up() -> list[str]:
         plan_id = planned(here).plan.plan_id
         here.server.compaction.compact("default", "p")
         list(here.dispatch.GetPlan(api.GetPlanRequest(plan_id=plan_id, asset_ids=["asset-000002"])))
+    plan_portfolios()
     return [name for name, kernel in kernels.items() if len(kernel.signatures) > before[name]]
+
+
+def plan_portfolios() -> None:
+    """Plan fleets of every feature by decomposition, and read their powers back from arrays."""
+    import numpy as np
+
+    from evflex.engine.dispatch import PlanOptions, plan_portfolio, setpoints_from_arrays
+    from evflex.engine.dispatch.model import PlanMethod
+    from tests.engine.dispatch.reference.fleets import FEATURES, random_problem
+    from tests.engine.dispatch.reference.reference_fleet import reference_problem
+    from tests.engine.dispatch.test_nested import over_all
+
+    options = PlanOptions(relative_gap=1e-6, method=PlanMethod.DECOMPOSITION, time_limit_s=5.0)
+    problems = [random_problem(seed, (feature, "ev", "fleet_limit")) for seed, feature in enumerate(FEATURES)]
+    problems += [
+        reference_problem(700, 1, minimum=minimum, v2g=v2g) for minimum in (False, True) for v2g in (False, True)
+    ]
+    problems.append(over_all(reference_problem(200, 1, feeders=7), 0.9))
+    for problem in problems:
+        plan = plan_portfolio(problem, options)
+        setpoints_from_arrays(plan.setpoints.to_arrays()).power_kw(np.arange(len(problem.fleet)))
 
 
 @pytest.mark.slow
