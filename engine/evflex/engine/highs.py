@@ -200,10 +200,6 @@ class Solver:
         """Replace the bounds of some rows."""
         self._highs.changeRowsBounds(len(rows), rows.astype(np.int32), lower, upper)  # type: ignore[attr-defined]  # not in the stubs
 
-    def set_bounds(self, columns: IntArray, lower: FloatArray, upper: FloatArray) -> None:
-        """Replace the bounds of some columns."""
-        self._highs.changeColsBounds(len(columns), columns.astype(np.int32), lower, upper)
-
     def add_row(self, columns: IntArray, values: FloatArray, lower: float, upper: float) -> None:
         """Add lower <= values·x[columns] <= upper."""
         self._highs.addRow(lower, upper, len(columns), columns.astype(np.int32), values)

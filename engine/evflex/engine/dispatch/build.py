@@ -10,7 +10,8 @@ from evflex.engine.dispatch.fleet_oracle import FleetOracle
 from evflex.engine.dispatch.model import AssetKind, LimitScope
 from evflex.engine.dispatch.parts import Part
 from evflex.engine.dispatch.prepared import Prepared, possible_kw, profile_of
-from evflex.engine.dispatch.slope_trick import COLUMN_COUNT, StoredAssets
+from evflex.engine.dispatch.slope_trick import COLUMN_COUNT, StoredAssets, take
+from evflex.engine.dispatch.storage_oracle import class_order
 from evflex.engine.dispatch.storage_part import StoragePart
 from evflex.engine.dispatch.window_part import WindowPart
 from evflex.engine.dispatch.workers import Workers
@@ -67,9 +68,6 @@ def _storage_part(prepared: Prepared, rows: IntArray) -> StoragePart:
     pump = fleet.kind[rows] == AssetKind.HEAT_PUMP
     profile = np.where(pump, profile_of(profiles, rows), -1)
     wear = np.where(pump, 0.0, fleet.discharge_cost_per_kwh[rows])
-    # within a block assets of a class lie together, as the oracle wants them
-    order = np.lexsort((fleet.discharge_efficiency[rows], fleet.charge_efficiency[rows], wear, profile >= 0, block))
-    rows, block, pump, profile, wear = rows[order], block[order], pump[order], profile[order], wear[order]
     table = np.empty((len(rows), COLUMN_COUNT))
     columns = (
         fleet.max_charge_kw[rows],
@@ -93,6 +91,10 @@ def _storage_part(prepared: Prepared, rows: IntArray) -> StoragePart:
         last_ratio=windows.last_ratio[rows], table=table, profile=place[profile],
         base_kw=np.ascontiguousarray(profiles.power_kw[used]),
     )  # fmt: skip
+    # within a block assets of a class lie together, as the oracle wants them
+    order = class_order(assets)
+    order = order[np.argsort(block[order], kind="stable")]
+    rows, assets = rows[order], take(assets, order)
     begin = np.flatnonzero(np.concatenate([[True], block[1:] != block[:-1]]))
     signature = prepared.coupling.signature[rows[begin]].astype(np.int64)
     return StoragePart(

@@ -59,8 +59,6 @@ class Decomposed:
         weight: Weight of each block's answer, (K, B).
         power_kw: Power of each block, (B, T).
         figures: Figures of each block, and in the last row of assets without a part, (B + 1, 6).
-        above_kw: Violation of each row from above, (L, T).
-        below_kw: Violation of each row from below, (L, T).
         objective: Cost of the mixture.
         bound: Proven lower bound.
         price: Prices of the limits at the end, (L, T).
@@ -72,8 +70,6 @@ class Decomposed:
     weight: FloatArray
     power_kw: FloatArray
     figures: FloatArray
-    above_kw: FloatArray
-    below_kw: FloatArray
     objective: float
     bound: float
     price: FloatArray
@@ -139,11 +135,7 @@ def decompose(
         report: Called after each round with what is found.
     """
     pool = Pool(oracle, np.arange(len(oracle.coupling.lower_kw)), radius, budget)
-    for known in start[:-1]:
-        if budget.spent:
-            break
-        pool.learn(oracle.coupling.admissible(known))
-    price, found = oracle.coupling.admissible(start[-1]), None
+    price, found = pool.begin(start), None
     while True:
         in_time = pool.round(price)
         found = pool.found(stop).better_of(found, stop)
@@ -170,7 +162,7 @@ class Pool:
             radius: How far prices may first move.
             budget: Time and cancellation.
         """
-        self._oracle = oracle
+        self._oracle, self._budget = oracle, budget
         self.components = [Component(oracle, *part, radius, budget) for part in _independent(oracle, rows)]
         self._own_share = _OWN_SHARE
         self._asked: list[FloatArray] = []
@@ -180,6 +172,15 @@ class Pool:
     def settled(self) -> bool:
         """Whether no component can prove more."""
         return all(component.mixer.settled for component in self.components)
+
+    def begin(self, start: FloatArray) -> FloatArray:
+        """Learn all prices but the last of (K, L, T), while there is time, and return the last."""
+        admissible = [self._oracle.coupling.admissible(known) for known in start]
+        for known in admissible[:-1]:
+            if self._budget.spent:
+                break
+            self.learn(known)
+        return admissible[-1]
 
     def learn(self, price: FloatArray) -> None:
         """Ask all that are awake at prices (L, T)."""
@@ -274,7 +275,7 @@ class Pool:
                 price[component.rows] = component.mixer.price
         met = stop.met(objective, bound, cost_scale(figures, objective))
         asked = np.array(self._asked)
-        return Decomposed(asked, weight, power, figures, above, below, objective, bound, price, met, len(asked))
+        return Decomposed(asked, weight, power, figures, objective, bound, price, met, len(asked))
 
 
 class Component:

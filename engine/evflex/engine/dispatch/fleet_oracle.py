@@ -31,7 +31,8 @@ class FleetOracle:
     ) -> None:  # fmt: skip
         """Put parts together."""
         self.parts, self.coupling, self.prices, self.workers = parts, coupling, prices, workers
-        self.absent_need_kwh, self.fixed = absent_need_kwh, np.zeros(FIGURES)
+        self.absent_need_kwh, self._absent_short_price = absent_need_kwh, absent_short_price
+        self.fixed = np.zeros(FIGURES)
         self.fixed[SHORTFALL_KWH] = absent_need_kwh.sum()
         self.fixed[SHORTFALL_COST] = absent_need_kwh @ absent_short_price
         signatures = [part.block_signature for part in parts]
@@ -39,11 +40,9 @@ class FleetOracle:
 
     def with_parts(self, parts: list[Part]) -> FleetOracle:
         """The same fleet, some parts of which answer otherwise."""
-        same = FleetOracle(
-            parts, self.coupling, self.prices, self.workers, self.absent_need_kwh, np.zeros_like(self.absent_need_kwh)
+        return FleetOracle(
+            parts, self.coupling, self.prices, self.workers, self.absent_need_kwh, self._absent_short_price
         )
-        same.fixed = self.fixed
-        return same
 
     def ask(self, limit_price: FloatArray, asked: BoolArray) -> Columns:
         """Answers at prices of limits (L, T) of the blocks that are asked (B,); zeros for others."""

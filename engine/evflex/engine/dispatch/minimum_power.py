@@ -22,7 +22,7 @@ from evflex.engine.dispatch.parts import Mixing, Part
 from evflex.engine.dispatch.pattern_oracle import Patterns, choose_patterns, round_patterns
 from evflex.engine.dispatch.pattern_part import PatternPart
 from evflex.engine.dispatch.prices import Prices
-from evflex.engine.dispatch.slope_trick import StoragePatterns, StoredAssets
+from evflex.engine.dispatch.slope_trick import StoragePatterns, take
 from evflex.engine.dispatch.storage_part import StoragePart
 from evflex.engine.dispatch.storage_pattern_part import StoragePatternPart
 from evflex.engine.dispatch.storage_patterns import choose_storage_patterns
@@ -144,12 +144,8 @@ def _chosen_steps(part: WindowPart | StoragePart, assets: IntArray, added: Float
     """Where some assets of a part charge, chosen where limits add (T,) to the prices, (len(assets), T)."""
     draw, inject = prices.drawing(added), prices.injecting(added)
     if isinstance(part, StoragePart):
-        own = part.assets._replace(
-            **{name: getattr(part.assets, name)[assets] for name in StoredAssets._fields if name != "base_kw"}
-        )
-        return choose_storage_patterns(
-            own, part.least_kw[assets], draw / part.step_h, inject / part.step_h, part.step_h
-        )
+        own, step_h = take(part.assets, assets), part.step_h
+        return choose_storage_patterns(own, part.least_kw[assets], draw / step_h, inject / step_h, step_h)
     chosen = np.zeros((len(assets), len(added)), dtype=bool)
     choose_patterns(part.table, part.least_kw, assets, draw, chosen)
     return chosen

@@ -51,11 +51,7 @@ def decompose_nested(
     outer = Mixer(lower, upper, least, most, len(components), radius, budget)
     weights: list[FloatArray] = []
     gap, found = _FIRST_GAP, None
-    for known in start[:-1]:
-        if budget.spent:
-            break
-        pool.learn(coupling.admissible(known))
-    price = coupling.admissible(start[-1])
+    price = pool.begin(start)
     while True:
         if weights or len(start) > 1:
             # what was proven so far holds at other prices of the outer rows

@@ -88,9 +88,9 @@ def _plan_by_prices(
     on_progress: Callable[[PlanProgress], None] | None,
 ) -> FleetPlan:  # fmt: skip
     """The plan of the decomposition."""
-    problem, workers = prepared.problem, oracle.workers
+    problem = prepared.problem
     search = Budget(max(budget.remaining_s - _replay_s(oracle), 0.0), budget.cancel)
-    start, radius = known_prices(problem, stop, search, workers)
+    start, radius = known_prices(problem, oracle, stop, search)
     outer = rows_that_hold_together(problem, oracle)
     progress = _Progress()
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evflex.engine.dispatch.columns import ENERGY_VALUE, FIGURES, IMPORT_COST, SHORTFALL_COST, SHORTFALL_KWH, Columns
+from evflex.engine.dispatch.columns import Columns
 from evflex.engine.dispatch.pattern_oracle import Patterns, add_pattern_powers, respond_in_patterns
 from evflex.engine.dispatch.prices import Prices
 from evflex.engine.dispatch.window_assets import WindowTable
-from evflex.engine.dispatch.window_oracle import SHORT_COST, SHORTFALL, TERMS, VALUE
-from evflex.engine.dispatch.window_part import window_outcome
+from evflex.engine.dispatch.window_oracle import TERMS
+from evflex.engine.dispatch.window_part import window_columns, window_outcome
 from evflex.engine.dispatch.workers import Workers
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
@@ -24,7 +24,7 @@ class PatternPart:
     Attributes:
         rows: See :class:`Part`.
         table: The assets, (m,).
-        least: Smallest power of each when charging, in kW, (m,).
+        least_kw: Smallest power of each when charging, in kW, (m,).
         patterns: Chosen steps.
         block_begin: See :class:`Part`.
         block_signature: See :class:`Part`.
@@ -32,7 +32,7 @@ class PatternPart:
 
     rows: IntArray
     table: WindowTable
-    least: FloatArray
+    least_kw: FloatArray
     patterns: Patterns
     block_begin: IntArray
     block_signature: IntArray
@@ -48,24 +48,18 @@ class PatternPart:
         def answer(begin: int, end: int) -> None:
             for block in range(begin, end):
                 if asked[block]:
-                    some = np.array([self.block_begin[block], self.block_begin[block + 1]])
+                    some = self.block_begin[block : block + 2]
                     respond_in_patterns(
-                        self.table, self.least, self.patterns, some, price[block], power[block], terms[block]
+                        self.table, self.least_kw, self.patterns, some, price[block], power[block], terms[block]
                     )
 
         workers.share(answer, self.block_begin)
-        figures = np.zeros((blocks, FIGURES))
-        figures[:, IMPORT_COST] = power @ prices.draw
-        figures[:, SHORTFALL_COST] = terms[:, SHORT_COST]
-        figures[:, ENERGY_VALUE] = terms[:, VALUE]
-        figures[:, SHORTFALL_KWH] = terms[:, SHORTFALL]
-        least = (power * price).sum(axis=1) + terms[:, SHORT_COST] - terms[:, VALUE]
-        return Columns(power, figures, least)
+        return window_columns(power, terms, price, prices)
 
     def powers(self, chosen: IntArray, added: FloatArray, weight: FloatArray, prices: Prices) -> FloatArray:
         """See :class:`Part`."""
         power = np.zeros((len(chosen), added.shape[1]))
-        add_pattern_powers(self.table, self.least, self.patterns, chosen, prices.drawing(added), weight, power)
+        add_pattern_powers(self.table, self.least_kw, self.patterns, chosen, prices.drawing(added), weight, power)
         return power
 
     def outcome(self, chosen: IntArray, power_kw: FloatArray, prices: Prices) -> tuple[FloatArray, FloatArray]:
@@ -75,7 +69,7 @@ class PatternPart:
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """See :class:`Part`."""
         kept = {"rows": self.rows, "block_begin": self.block_begin, "block_signature": self.block_signature}
-        own = {"least": self.least, "begin": self.patterns.begin, "step": self.patterns.step}
+        own = {"least_kw": self.least_kw, "begin": self.patterns.begin, "step": self.patterns.step}
         return {**kept, **own, **self.table._asdict()}
 
     @classmethod
@@ -84,4 +78,4 @@ class PatternPart:
         table = WindowTable(**{name: arrays[name] for name in WindowTable._fields})  # type: ignore[arg-type]
         patterns = Patterns(arrays["begin"].astype(np.int64), arrays["step"].astype(np.int64))
         rows, begin, signature = (arrays[name].astype(np.int64) for name in ("rows", "block_begin", "block_signature"))
-        return cls(rows, table, arrays["least"].astype(np.float64), patterns, begin, signature)
+        return cls(rows, table, arrays["least_kw"].astype(np.float64), patterns, begin, signature)

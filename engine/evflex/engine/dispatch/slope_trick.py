@@ -87,6 +87,12 @@ class StoragePatterns(NamedTuple):
     step: IntArray
 
 
+def take(assets: StoredAssets, rows: IntArray) -> StoredAssets:
+    """Some of the assets, in the order of ``rows``."""
+    columns = {name: getattr(assets, name)[rows] for name in StoredAssets._fields if name != "base_kw"}
+    return assets._replace(**columns)
+
+
 class Work(NamedTuple):
     """Scratch of one thread. A segment's slot is t for discharging in step t, T + t for charging.
 

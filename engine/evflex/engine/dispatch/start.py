@@ -14,6 +14,7 @@ from evflex.engine.budget import Budget
 from evflex.engine.dispatch.assets import dearest_price, only_charges
 from evflex.engine.dispatch.build import build_oracle
 from evflex.engine.dispatch.decomposition import Decomposed, Stop, decompose
+from evflex.engine.dispatch.fleet_oracle import FleetOracle
 from evflex.engine.dispatch.model import AssetKind, DispatchProblem, LimitScope, PortfolioLimit, Profiles
 from evflex.engine.dispatch.prepared import prepare
 from evflex.engine.dispatch.workers import Workers
@@ -31,11 +32,9 @@ _MANY_STORES, _SAMPLE = 20_000, 4_000
 _COARSER = 2.0
 
 
-def known_prices(problem: DispatchProblem, stop: Stop, budget: Budget, workers: Workers) -> tuple[FloatArray, float]:
-    """Prices to begin with, (K, L, T), and how far they may first move."""
-    rows = len(problem.limits) + sum(
-        any(getattr(reserve, name).any() for reserve in problem.reserves) for name in ("up_kw", "down_kw")
-    )
+def known_prices(problem: DispatchProblem, oracle: FleetOracle, stop: Stop, budget: Budget) -> tuple[FloatArray, float]:
+    """Prices to begin with of the rows of a problem and its oracle, (K, L, T), and how far they may first move."""
+    rows, workers = len(oracle.coupling.lower_kw), oracle.workers
     dearest = dearest_price(problem) * problem.grid.step_h
     none = np.zeros((1, rows, problem.grid.step_count)), _RADIUS * dearest
     scopes = {limit.scope for limit in problem.limits}
@@ -58,7 +57,7 @@ def known_prices(problem: DispatchProblem, stop: Stop, budget: Budget, workers: 
 
 def _solve(problem: DispatchProblem, stop: Stop, budget: Budget, workers: Workers) -> Decomposed:
     oracle = build_oracle(prepare(problem), workers)
-    start, radius = known_prices(problem, stop, budget, workers)
+    start, radius = known_prices(problem, oracle, stop, budget)
     coarse = Stop(_COARSER * stop.relative_gap, stop.absolute_gap)
     return decompose(oracle, start, radius, coarse, budget, lambda found: None)
 

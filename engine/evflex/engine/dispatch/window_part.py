@@ -77,13 +77,7 @@ class WindowPart:
                     respond(self.table, self._runs.begin, some, own, power[block], terms[block])
 
         workers.share(answer, self.block_begin)
-        figures = np.zeros((blocks, FIGURES))
-        figures[:, IMPORT_COST] = power @ prices.draw
-        figures[:, SHORTFALL_COST] = terms[:, SHORT_COST]
-        figures[:, ENERGY_VALUE] = terms[:, VALUE]
-        figures[:, SHORTFALL_KWH] = terms[:, SHORTFALL]
-        least = (power * price[self.block_signature]).sum(axis=1) + terms[:, SHORT_COST] - terms[:, VALUE]
-        return Columns(power, figures, least)
+        return window_columns(power, terms, price[self.block_signature], prices)
 
     def powers(self, chosen: IntArray, added: FloatArray, weight: FloatArray, prices: Prices) -> FloatArray:
         """See :class:`Part`."""
@@ -107,6 +101,23 @@ class WindowPart:
         at = (arrays[name].astype(np.int64) for name in ("rows", "block_begin", "block_signature"))
         rows, begin, signature = at
         return cls(rows, table, np.zeros(len(rows)), begin, signature, Runs.none())
+
+
+def window_columns(power_kw: FloatArray, terms: FloatArray, price: FloatArray, prices: Prices) -> Columns:
+    """Columns of blocks of assets that only charge.
+
+    Args:
+        power_kw: Power of each block, (B, T).
+        terms: What the oracle says besides, (B, 3).
+        price: Price that each block saw, per kW and step, (B, T).
+        prices: Prices without limits.
+    """
+    figures = np.zeros((len(power_kw), FIGURES))
+    figures[:, IMPORT_COST] = power_kw @ prices.draw
+    figures[:, SHORTFALL_COST] = terms[:, SHORT_COST]
+    figures[:, ENERGY_VALUE] = terms[:, VALUE]
+    figures[:, SHORTFALL_KWH] = terms[:, SHORTFALL]
+    return Columns(power_kw, figures, (power_kw * price).sum(axis=1) + terms[:, SHORT_COST] - terms[:, VALUE])
 
 
 def window_outcome(
