@@ -13,6 +13,7 @@ from google.rpc import code_pb2
 from evflex.server.errors import ServiceError, not_found
 from evflex.server.store.blocks import delete_blocks, new_set_id, read_blocks, write_blocks
 from evflex.server.store.database import Database
+from evflex.server.store.paging import newest_first
 from evflex.server.store.requests import RequestKey, check_etag, common_values, find_request, log_request, may_be_uuid
 from evflex.server.store.retention import Retention
 from evflex.server.store.tables import dispatch_requests, plans
@@ -144,12 +145,7 @@ class PlanStore:
         query = sa.select(*_HEAD).where(plans.c.tenant_id == tenant_id)
         if portfolio_id:
             query = query.where(plans.c.portfolio_id == portfolio_id)
-        if areas is not None:
-            query = query.where(plans.c.area_id.in_(sorted(areas)))
-        if before_sequence is not None:
-            query = query.where(plans.c.sequence < before_sequence)
-        with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(plans.c.sequence.desc()).limit(size)).all()
+        rows = newest_first(self._database, query, plans, before_sequence, size, areas)
         return [PlanRow(**row._mapping) for row in rows]
 
     def delete(

@@ -14,6 +14,7 @@ from google.rpc import code_pb2
 from evflex.server.errors import ServiceError, not_found
 from evflex.server.store.blocks import delete_blocks, new_set_id, read_blocks, write_blocks
 from evflex.server.store.database import Database
+from evflex.server.store.paging import newest_first
 from evflex.server.store.requests import RequestKey, check_etag, common_values, find_request, log_request, new_etag
 from evflex.server.store.retention import Retention
 from evflex.server.store.tables import dispatch_requests, portfolio_updates, portfolios
@@ -240,12 +241,7 @@ class PortfolioStore:
     ) -> list[PortfolioRow]:
         """At most `size` portfolios, newest first; those stored before `before_sequence` if given."""
         query = sa.select(portfolios).where(portfolios.c.tenant_id == tenant_id)
-        if areas is not None:
-            query = query.where(portfolios.c.area_id.in_(sorted(areas)))
-        if before_sequence is not None:
-            query = query.where(portfolios.c.sequence < before_sequence)
-        with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(portfolios.c.sequence.desc()).limit(size)).all()
+        rows = newest_first(self._database, query, portfolios, before_sequence, size, areas)
         return [PortfolioRow(**row._mapping) for row in rows]
 
     def replace_base(self, row: PortfolioRow, version: int, blocks: Iterator[bytes], now_unix_us: int) -> bool:

@@ -13,6 +13,7 @@ from google.rpc import code_pb2
 
 from evflex.server.errors import ServiceError, not_found
 from evflex.server.store.database import Database
+from evflex.server.store.paging import newest_first
 from evflex.server.store.requests import RequestKey, check_etag, common_values, find_request, log_request, may_be_uuid
 from evflex.server.store.retention import Retention, prune_blocks
 from evflex.server.store.tables import changes, schedule_requests, schedules
@@ -154,12 +155,7 @@ class ScheduleStore:
         query = sa.select(*_HEAD).where(schedules.c.tenant_id == tenant_id)
         if site_id:
             query = query.where(schedules.c.site_id == site_id)
-        if areas is not None:
-            query = query.where(schedules.c.area_id.in_(sorted(areas)))
-        if before_sequence is not None:
-            query = query.where(schedules.c.sequence < before_sequence)
-        with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(schedules.c.sequence.desc()).limit(size)).all()
+        rows = newest_first(self._database, query, schedules, before_sequence, size, areas)
         return [_stored(row) for row in rows]
 
     def latest_of_sites(self, tenant_id: str, site_ids: frozenset[str]) -> tuple[list[tuple[str, str]], int]:
