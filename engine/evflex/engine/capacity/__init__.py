@@ -1,0 +1,1 @@
+"""Capacity of transformers: temperatures and headroom, shared between charging hubs, in planning and in real time."""

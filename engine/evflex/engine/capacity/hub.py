@@ -1,0 +1,165 @@
+"""A charging hub: what it wants, and what it is entitled to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+
+from evflex.engine.supply_tree import ACTIVE, DEFAULT_VOLTAGE_V, FloatArray, IntArray, PhaseConnection
+from evflex.engine.timegrid import TimeGrid
+from evflex.engine.validation import Rules
+
+ANY_COUNT = -1
+_LEAST_CURRENT_A = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class HubSessions:
+    """Cars of a hub, one entry each.
+
+    Attributes:
+        session_ids: Unique, not empty.
+        arrival_unix_s: When each is plugged in; may lie before the grid, (n,).
+        departure_unix_s: When it leaves, after its arrival; may lie behind the grid, (n,).
+        energy_needed_kwh: Energy wanted, grid-side, >= 0, (n,).
+        max_charge_kw: Largest power, > 0, (n,).
+    """
+
+    session_ids: tuple[str, ...]
+    arrival_unix_s: FloatArray
+    departure_unix_s: FloatArray
+    energy_needed_kwh: FloatArray
+    max_charge_kw: FloatArray
+
+    def __len__(self) -> int:
+        """Number of cars."""
+        return len(self.session_ids)
+
+    @classmethod
+    def none(cls) -> HubSessions:
+        """No cars."""
+        return cls((), np.empty(0), np.empty(0), np.empty(0), np.empty(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A hub with its demand, either per step or by cars, and the terms of its agreement.
+
+    Attributes:
+        hub_id: Unique in the problem, not empty.
+        demand_kw: Power wanted in each step; what is curtailed is wanted later, (T,); length 0 with sessions.
+        connected_evs: Cars connected in each step, ``ANY_COUNT`` where that is not known, (T,); length 0 with sessions.
+        sessions: Cars one by one; none with ``demand_kw``.
+        max_kw: Largest power of the hub's connection, > 0.
+        min_kw_per_ev: Least power at which a car charges, >= 0.
+        phases: Phases that the hub is connected to.
+        phases_per_ev: Phases that each car uses: 1, or 0 for all of the hub's.
+        weight: > 0, for WEIGHTED_PROPORTIONAL_FAIR.
+        firm_kw: Capacity that is always there, (T,).
+        conditional_kw: Capacity on top that may be curtailed, (T,).
+        priority: The higher, the earlier served with PRIORITY.
+        curtailment_price_per_kwh: Compensation of a curtailed kWh, >= 0.
+        noticed_kw: Capacity of an earlier plan that notice protects, 0 where there is none, (T,).
+    """
+
+    hub_id: str
+    demand_kw: FloatArray
+    connected_evs: IntArray
+    sessions: HubSessions
+    max_kw: float
+    min_kw_per_ev: float
+    phases: PhaseConnection
+    phases_per_ev: int
+    weight: float
+    firm_kw: FloatArray
+    conditional_kw: FloatArray
+    priority: int
+    curtailment_price_per_kwh: float
+    noticed_kw: FloatArray
+
+    @classmethod
+    def of_demand(
+        cls,
+        hub_id: str,
+        demand_kw: FloatArray,
+        *,
+        max_kw: float,
+        firm_kw: float = 0.0,
+        conditional_kw: float | None = None,
+        min_kw_per_ev: float = 0.0,
+        connected_evs: int = ANY_COUNT,
+        phases: PhaseConnection = PhaseConnection.L1_L2_L3,
+        phases_per_ev: int = 0,
+        weight: float = 1.0,
+        priority: int = 0,
+        curtailment_price_per_kwh: float = 0.0,
+    ) -> Hub:
+        """A hub of constant terms; all above ``firm_kw`` is conditional unless said otherwise."""
+        steps = demand_kw.shape[0]
+        return cls(
+            hub_id, demand_kw, np.full(steps, connected_evs, dtype=np.int64), HubSessions.none(), max_kw,
+            min_kw_per_ev, phases, phases_per_ev, weight, np.full(steps, firm_kw),
+            np.full(steps, max_kw - firm_kw if conditional_kw is None else conditional_kw), priority,
+            curtailment_price_per_kwh, np.zeros(steps),
+        )  # fmt: skip
+
+    def validate(self, rules: Rules, grid: TimeGrid, path: str) -> None:
+        """Report every broken rule."""
+        steps = grid.step_count
+        rules.check(bool(self.hub_id), f"{path}.hub_id", "must not be empty")
+        for name in ("max_kw", "weight"):
+            value = getattr(self, name)
+            rules.check(isfinite(value) and value > 0.0, f"{path}.{name}", f"must be finite and > 0, is {value:g}")
+        for name in ("min_kw_per_ev", "curtailment_price_per_kwh"):
+            value = getattr(self, name)
+            rules.check(isfinite(value) and value >= 0.0, f"{path}.{name}", f"must be finite and >= 0, is {value:g}")
+        rules.check(
+            self.phases_per_ev in (0, 1), f"{path}.phases_per_ev", f"must be 0 (all) or 1, is {self.phases_per_ev}"
+        )
+        for name in ("firm_kw", "conditional_kw", "noticed_kw"):
+            rules.array(f"{path}.{name}", getattr(self, name), (steps,), minimum=0.0)
+        self._validate_demand(rules, grid, path)
+
+    def _validate_demand(self, rules: Rules, grid: TimeGrid, path: str) -> None:
+        steps = grid.step_count
+        if len(self.sessions):
+            empty = not len(self.demand_kw) and not len(self.connected_evs)
+            rules.check(empty, f"{path}.sessions", "must be empty where demand_kw or connected_evs is given")
+            self._validate_sessions(rules, path)
+            return
+        rules.array(f"{path}.demand_kw", self.demand_kw, (steps,), minimum=0.0)
+        if rules.length(f"{path}.connected_evs", self.connected_evs.shape[0], (steps,)):
+            for k in np.flatnonzero(self.connected_evs < ANY_COUNT).tolist():
+                rules.check(False, f"{path}.connected_evs[{k}]", f"must be >= 0, is {self.connected_evs[k]}")
+
+    def _validate_sessions(self, rules: Rules, path: str) -> None:
+        cars, table = self.sessions, f"{path}.sessions"
+        seen: set[str] = set()
+        for i, session_id in enumerate(cars.session_ids):
+            rules.check(bool(session_id), f"{table}[{i}].session_id", "must not be empty")
+            rules.check(session_id not in seen, f"{table}[{i}].session_id", f"must be unique, repeats {session_id!r}")
+            seen.add(session_id)
+        arrival, departure = cars.arrival_unix_s, cars.departure_unix_s
+        rules.rows(table, "arrival_time", ~np.isfinite(arrival), "must be set", arrival)
+        late = ~(np.isfinite(departure) & (departure > arrival))
+        rules.rows(
+            table, "departure_time", late & np.isfinite(arrival), "must be set and after arrival_time", departure
+        )
+        needed, power = cars.energy_needed_kwh, cars.max_charge_kw
+        bad = ~(np.isfinite(needed) & (needed >= 0.0))
+        rules.rows(table, "energy_needed_kwh", bad, "must be finite and >= 0", needed)
+        bad = ~(np.isfinite(power) & (power > 0.0))
+        rules.rows(table, "max_charge_kw", bad, "must be finite and > 0", power)
+
+    @property
+    def car_phase_count(self) -> int:
+        """Phases that one car loads."""
+        return 1 if self.phases_per_ev == 1 else int(ACTIVE[self.phases].sum())
+
+
+def default_min_kw_per_ev(phases: PhaseConnection, phases_per_ev: int) -> float:
+    """6 A on each phase of a car (IEC 61851-1), in kW at 230 V."""
+    count = 1 if phases_per_ev == 1 else int(ACTIVE[phases].sum())
+    return _LEAST_CURRENT_A * DEFAULT_VOLTAGE_V * count / 1000.0
