@@ -1,8 +1,8 @@
 """One step's power shared between hubs by a policy; the same kernel plans and tracks.
 
-Floors are shared first, as if they were all that is wanted, then the rest on top of what that gave. All policies but one
-fill progressively (Bertsekas & Gallager, Data Networks, 6.5.2): a level rises, each hub has level x ratio between its
-bounds, and the first phase that is full stops the hubs on it. WEIGHTED_PROPORTIONAL_FAIR does the same with the weights
+Floors are shared first, as if they were all that is wanted, then the rest on top of what that gave. All policies but
+one fill progressively (Bertsekas & Gallager, Data Networks, 6.5.2): a level rises, each hub has level x ratio between
+its bounds, and the first phase that is full stops the hubs on it. WEIGHTED_PROPORTIONAL_FAIR does the same with the weights
 as ratios where all hubs load the phases alike, and else finds the three prices of the phases.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from evflex.engine.capacity.model import AllocationPolicy
 from evflex.engine.kernels import argsort, inner_kernel, kernel
-from evflex.engine.supply_tree import FloatArray, IntArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 _PROPORTIONAL = int(AllocationPolicy.PROPORTIONAL)
 _FAIR = int(AllocationPolicy.WEIGHTED_PROPORTIONAL_FAIR)
@@ -51,7 +51,7 @@ def share(
     shared_kw[:] = 0.0
     first_phase, end_phase = _phases_that_matter(free_kw, phase_share)
     uniform = end_phase - first_phase == 1
-    ranked = policy == _PRIORITY or policy == _LEAST_COST
+    ranked = policy in (_PRIORITY, _LEAST_COST)
     order = argsort(rank.astype(np.float64)) if ranked else np.arange(hubs)
     room, equal = np.empty(3), np.ones(hubs)
     lower_kw, members, scratch = np.empty(hubs), np.empty(hubs, dtype=np.int64), np.empty(hubs, dtype=np.int64)
@@ -228,7 +228,7 @@ def _fill_at_prices(
             target[f] += phase_share[h, f] * lower_kw[h]
             can_take[f] += phase_share[h, f] * upper_kw[h]
     price, trial, step, slope, gradient = np.zeros(3), np.zeros(3), np.zeros(3), np.zeros(3), np.zeros(3)
-    curvature = np.zeros((3, 3))
+    curvature, matrix, held = np.zeros((3, 3)), np.zeros((3, 3)), np.zeros(3, dtype=np.bool_)
     for f in range(3):
         target[f] += room[f]
         if can_take[f] > max(target[f], 0.0):
@@ -239,18 +239,11 @@ def _fill_at_prices(
     for _ in range(_MAX_PRICE_ROUNDS):
         done = True
         for f in range(3):
-            step[f] = 0.0
-            held = can_take[f] <= max(target[f], 0.0) or (price[f] == 0.0 and slope[f] >= 0.0)
-            done = done and (held or abs(slope[f]) <= _TOLERANCE * target[f])
-            if held:
-                for g in range(3):
-                    curvature[f, g] = curvature[g, f] = 0.0
-                curvature[f, f] = 1.0
-            else:
-                step[f] = -slope[f]
+            held[f] = can_take[f] <= max(target[f], 0.0) or (price[f] == 0.0 and slope[f] >= 0.0)
+            done = done and (held[f] or abs(slope[f]) <= _TOLERANCE * target[f])
         if done:
             break
-        _solve_3_by_3(curvature, step)
+        _newton_step(price, slope, curvature, held, matrix, step)
         steepness, longest = 0.0, np.inf
         for f in range(3):
             steepness += slope[f] * step[f]
@@ -316,18 +309,32 @@ def _power_at(
 
 
 @inner_kernel
-def _solve_3_by_3(matrix: FloatArray, right: FloatArray) -> None:
-    """Solve a positive definite system in place by elimination."""
-    for p in range(3):
-        for row in range(p + 1, 3):
-            factor = matrix[row, p] / matrix[p, p]
-            right[row] -= factor * right[p]
-            for column in range(p, 3):
-                matrix[row, column] -= factor * matrix[p, column]
-    for p in range(2, -1, -1):
-        for column in range(p + 1, 3):
-            right[p] -= matrix[p, column] * right[column]
-        right[p] /= matrix[p, p]
+def _newton_step(
+    price: FloatArray, slope: FloatArray, curvature: FloatArray, held: BoolArray, matrix: FloatArray, step: FloatArray
+) -> None:
+    """Step of the prices that are not held; a price of zero that it would lower is held as well."""
+    again = True
+    while again:
+        for f in range(3):
+            step[f] = 0.0 if held[f] else -slope[f]
+            for g in range(3):
+                matrix[f, g] = 0.0 if held[f] or held[g] else curvature[f, g]
+            if held[f]:
+                matrix[f, f] = 1.0
+        for p in range(3):
+            for f in range(p + 1, 3):
+                factor = matrix[f, p] / matrix[p, p]
+                step[f] -= factor * step[p]
+                for g in range(p, 3):
+                    matrix[f, g] -= factor * matrix[p, g]
+        for p in range(2, -1, -1):
+            for g in range(p + 1, 3):
+                step[p] -= matrix[p, g] * step[g]
+            step[p] /= matrix[p, p]
+        again = False
+        for f in range(3):
+            if price[f] == 0.0 and step[f] < 0.0:
+                held[f] = again = True
 
 
 @inner_kernel
