@@ -137,6 +137,16 @@ def targets(
     return rise, hot_spot_gradient_k * loading_ratio**winding_exponent
 
 
+def ageing_rate_and_slope(hot_spot_c: FloatArray, paper: InsulationPaper) -> tuple[FloatArray, FloatArray]:
+    """Hours of life lost in an hour at hot-spot temperatures, and its derivative by the temperature."""
+    if paper == InsulationPaper.THERMALLY_UPGRADED:
+        kelvin = hot_spot_c + _ZERO_C_K
+        rate = np.exp(_UPGRADED_RATE_K / _UPGRADED_REFERENCE_K - _UPGRADED_RATE_K / kelvin)
+        return rate, rate * _UPGRADED_RATE_K / kelvin**2
+    rate = 2.0 ** ((hot_spot_c - _NORMAL_REFERENCE_C) / _NORMAL_DOUBLING_K)
+    return rate, rate * np.log(2.0) / _NORMAL_DOUBLING_K
+
+
 @inner_kernel
 def ageing_rate(hot_spot_c: float, upgraded: bool) -> float:
     """Hours of life lost in an hour at a hot-spot temperature."""
