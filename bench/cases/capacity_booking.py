@@ -46,8 +46,8 @@ def capacity_booking(setting: Setting) -> Outcome:
     rounds = setting.pick(_ROUNDS, 3)
     outcome = Outcome(notes=[
         f"{_RACERS} clients, each with a channel and a hub of its own, book the last {_LAST_KW:g} kW of a step at the "
-        "same time; the server is a process of its own with default settings, so that every booking is on the disk when "
-        "it is answered. A client's time includes waiting for the others.",
+        "same time; the server is a process of its own with default settings, so that a booking is on the disk when it "
+        "is answered. A client's time includes waiting for the others.",
     ])  # fmt: skip
     _measure(outcome, "SQLite", "", rounds)
     with _postgres() as url:
