@@ -54,6 +54,12 @@ def check_ids(rules: Rules, table: str, columns: Mapping[str, Sequence[str]]) ->
             check_id(rules, f"{table}[{i}].{column}", value)
 
 
+def check_currency(rules: Rules, path: str, code: str) -> None:
+    """Report what is no currency of ISO 4217."""
+    sound = len(code) == 3 and code.isascii() and code.isalpha() and code.isupper()
+    rules.check(sound, path, f"must be three capital letters (ISO 4217), is {code[:20]!r}")
+
+
 def timestamp_s(rules: Rules, path: str, value: Timestamp) -> float:
     """Seconds since 1970-01-01 UTC; reports a time outside years 1 to 9999."""
     if not (MIN_TIMESTAMP_S <= value.seconds <= MAX_TIMESTAMP_S and 0 <= value.nanos < NANOS):

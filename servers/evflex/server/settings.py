@@ -107,6 +107,9 @@ class Settings(BaseSettings):
     max_plan_series_steps: Count = Field(
         default=1_000_000, description="groups, limits and reserves together, times steps of one plan"
     )
+    max_agreement_booked_steps: Count = Field(
+        default=1_000_000, description="steps of all bookings of one agreement that are neither released nor over"
+    )
     max_watched_sites: Count = Field(default=10_000, description="sites that one watch may name")
 
     default_deadline_s: Seconds = Field(default=30.0, description="time of a unary solve whose caller sets no deadline")
