@@ -141,9 +141,7 @@ def _base_load(rng: np.random.Generator, rated: float, hour: FloatArray) -> Base
     return BaseLoad(kw, kvar, rng.uniform(225.0, 236.0, 3))
 
 
-def _hubs(
-    rng: np.random.Generator, rated: float, grid: TimeGrid, hour: FloatArray, knobs: Knobs
-) -> tuple[Hub, ...]:
+def _hubs(rng: np.random.Generator, rated: float, grid: TimeGrid, hour: FloatArray, knobs: Knobs) -> tuple[Hub, ...]:
     count = knobs.hubs or int(rng.integers(2, 21))
     tightness = float(rng.uniform(0.3, 3.0)) if knobs.tightness is None else knobs.tightness
     least = bool(rng.random() < 0.5) if knobs.minimum_power is None else knobs.minimum_power
