@@ -77,8 +77,7 @@ def binding_faults(problem: AllocationProblem, allocation: Allocation) -> Iterat
 def _limit_faults(
     problem: AllocationProblem, allocation: Allocation, wanted: FloatArray, rows: list[tuple[int, int, BindingReason]]
 ) -> Iterator[str]:
-    """With what the hub lacks, or a car's least power, the limit is reached in this step, or in a later one if it is of
-    heat."""
+    """With what the hub lacks, or a car's least power, the limit is reached: now, or later if it is of heat."""
     drawn = np.repeat(allocation.capacity_kw[None], len(rows), axis=0)
     for i, (k, h, _) in enumerate(rows):
         hub = problem.hubs[h]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from evflex.engine.capacity.allocation import Allocation
 from evflex.engine.capacity.hub import Hub
 from evflex.engine.capacity.model import AllocationPolicy, AllocationProblem, BindingReason
+from evflex.engine.capacity.transformer import ThermalState
 from evflex.engine.supply_tree import BoolArray, FloatArray
 from tests.engine.capacity.reference.binding_checker import binding_faults
 from tests.engine.capacity.reference.hub_checker import hub_faults
-from tests.engine.capacity.reference.twin import excesses, phase_shares, stress
+from tests.engine.capacity.reference.twin import excesses, phase_shares, start, stress
 
 _TOLERANCE = 1e-6
 # How much hubs may worsen a temperature that the base load takes over its limit by itself.
@@ -132,11 +134,6 @@ def _headroom_faults(
 
 def _with_base(problem: AllocationProblem, phase_kw: FloatArray) -> AllocationProblem:
     """The problem with other active power; the state at the start stays that of the problem."""
-    from dataclasses import replace
-
-    from evflex.engine.capacity.transformer import ThermalState
-    from tests.engine.capacity.reference.twin import start
-
     transformer = replace(problem.transformer, initial_state=ThermalState(*start(problem)))
     return replace(problem, base=replace(problem.base, phase_kw=phase_kw), transformer=transformer)
 

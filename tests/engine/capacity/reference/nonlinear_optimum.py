@@ -2,10 +2,10 @@
 
 Powers of hubs, or of their cars, and capacities that hold firm rights in every step are the variables of a linear
 program; the loading of a phase is linear in them, and the squares and exponents of the thermal model come in as cuts.
-The program is solved, which bounds the value; from points known to be safe a line is drawn to its answer, and limits are
-linearised where the line breaks them (extended supporting hyperplanes); the best safe point is the answer once the bound
-is near. The hot-spot is not quite convex in the load where the oil's second gradient outweighs the first, so that a cut
-may take away a little: at the end all cuts are drawn anew around the answer, as long as that gains something.
+The program is solved, which bounds the value; from points known to be safe a line is drawn to its answer, and limits
+are linearised where the line breaks them (extended supporting hyperplanes); the best safe point is the answer once the
+bound is near. The hot-spot is not quite convex in the load where the oil's second gradient outweighs the first, so that
+a cut may take away a little: at the end all cuts are drawn anew around the answer, as long as that gains something.
 """
 
 from __future__ import annotations
@@ -187,9 +187,11 @@ class _Program:
     def _solve(self, worth: FloatArray) -> FloatArray:
         cost = -worth
         # Of equal answers the one that loads the transformer least needs the fewest cuts.
-        cost[: self.hubs * self.steps] = 1e-7 * float(worth.max(initial=0.0))
+        cost[: self.hubs * self.steps] = 1e-7 * float(np.abs(worth).max())
         matrix = vstack([self.rows.matrix(len(cost)), self.cuts.matrix(len(cost))]).tocsr()
-        result = linprog(cost, A_ub=matrix, b_ub=self.rows.right + self.cuts.right, bounds=self.bounds, method="highs")
+        result = linprog(  # type: ignore[call-overload]  # sparse matrices are not in its stubs
+            cost, A_ub=matrix, b_ub=self.rows.right + self.cuts.right, bounds=self.bounds, method="highs"
+        )
         assert result.status == 0, result.message
         return np.asarray(result.x)
 
