@@ -142,4 +142,4 @@ def most_usable_kwh(problem: AllocationProblem, hub: Hub) -> float:
     bounds = [(0.0, float(limit[i, k])) for i, k in zip(cars, steps, strict=True)]
     result = linprog(np.full(len(cars), -step_h), A_ub=rows, b_ub=right, bounds=bounds, method="highs")
     assert result.status == 0, result.message
-    return float(np.sum(result.x)) * step_h
+    return float(np.asarray(result.x).sum()) * step_h

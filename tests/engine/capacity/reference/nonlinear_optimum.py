@@ -4,7 +4,7 @@ Powers of hubs, or of their cars, and capacities that hold firm rights in every 
 program; the loading of a phase is linear in them, and the squares and exponents of the thermal model come in as cuts.
 The program is solved, which bounds the value; from points known to be safe a line is drawn to its answer, and limits
 are linearised where the line breaks them (extended supporting hyperplanes); the best safe point is the answer once the
-bound is near. The hot-spot is not quite convex in the load where the oil's second gradient outweighs the first, so that
+bound is near. Of the program's many answers the one with the flattest load is aimed at. The hot-spot is not quite convex in the load where the oil's second gradient outweighs the first, so that
 a cut may take away a little: at the end all cuts are drawn anew around the answer, as long as that gains something.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cvxpy
 import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import coo_array, csr_array, vstack
@@ -169,9 +170,16 @@ class _Program:
             bound = self._solve(worth)
             if self._is_safe(bound[None])[0]:
                 return bound
+            if worth @ bound - worth @ best <= _GAP * max(1e-3, abs(worth @ bound)):
+                return best
+            aim = self._flattest(worth, worth @ bound - 0.5 * min(_GAP * (worth @ bound), worth @ bound - worth @ best))
+            if self._is_safe(aim[None])[0]:
+                best = aim
+                continue
             self._cut(bound, 0.0)
+            self._cut(aim, 0.0)
             for inner in (self.safe, 0.2 * self.safe + 0.8 * best):
-                begin, end = inner, bound
+                begin, end = inner, aim
                 for _ in range(3):
                     line = begin + _LINE[:, None] * (end - begin)
                     safe = self._is_safe(line)
@@ -180,9 +188,27 @@ class _Program:
                 if self._is_safe(begin[None])[0] and worth @ begin > worth @ best:
                     best = begin
                 self._cut(end, 0.0)
-            if worth @ bound - worth @ best <= _GAP * max(1e-3, abs(worth @ bound)):
-                return best
         raise AssertionError(f"safe {worth @ best}, bound {worth @ bound}")
+
+    def _flattest(self, worth: FloatArray, least: float) -> FloatArray:
+        """Of all points of a worth within the cuts the one with the smallest squares of load, which heats least."""
+        point = cvxpy.Variable(len(worth))
+        columns = self.hubs * self.steps
+        load = np.sqrt(1.0 / columns) * np.tile(np.eye(self.steps), (1, self.hubs)) @ point[:columns]
+        base = self.problem.base.phase_kw.sum(axis=1)
+        scale = self.problem.transformer.rated_kva
+        matrix = vstack([self.rows.matrix(len(worth)), self.cuts.matrix(len(worth))]).tocsr()
+        low, high = (np.array(side) for side in zip(*self.bounds, strict=True))
+        program = cvxpy.Problem(
+            cvxpy.Minimize(cvxpy.sum_squares((load + np.sqrt(1.0 / columns) * base) / scale)),
+            [
+                matrix @ point <= np.array(self.rows.right + self.cuts.right), worth @ point >= least, point >= low,
+                point <= high,
+            ],
+        )  # fmt: skip
+        program.solve(solver=cvxpy.CLARABEL)  # type: ignore[no-untyped-call]
+        assert point.value is not None, program.status
+        return np.clip(np.asarray(point.value), low, high)
 
     def _solve(self, worth: FloatArray) -> FloatArray:
         cost = -worth
