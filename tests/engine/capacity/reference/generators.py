@@ -72,7 +72,7 @@ def random_problem(seed: int, knobs: Knobs) -> AllocationProblem:
     rng = np.random.default_rng([seed, 3])
     rated = float(rng.choice([100.0, 250.0, 400.0, 630.0, 1000.0]))
     grid = TimeGrid(_START_UNIX_S + 86_400.0 * int(rng.integers(0, 365)), knobs.step_s, knobs.steps)
-    hour = (np.arange(knobs.steps) + 0.5) * knobs.step_s / 3600.0 % 24.0
+    hour: FloatArray = (np.arange(knobs.steps, dtype=np.float64) + 0.5) * knobs.step_s / 3600.0 % 24.0
     if knobs.steps * knobs.step_s < 86_400.0:  # a part of a day: from noon on, so that the evening is in it
         hour = (hour + 12.0) % 24.0
     transformer = _transformer(rng, rated, hour, knobs)
@@ -141,9 +141,7 @@ def _base_load(rng: np.random.Generator, rated: float, hour: FloatArray) -> Base
     return BaseLoad(kw, kvar, rng.uniform(225.0, 236.0, 3))
 
 
-def _hubs(
-    rng: np.random.Generator, rated: float, grid: TimeGrid, hour: FloatArray, knobs: Knobs
-) -> tuple[Hub, ...]:
+def _hubs(rng: np.random.Generator, rated: float, grid: TimeGrid, hour: FloatArray, knobs: Knobs) -> tuple[Hub, ...]:
     count = knobs.hubs or int(rng.integers(2, 21))
     tightness = float(rng.uniform(0.3, 3.0)) if knobs.tightness is None else knobs.tightness
     least = bool(rng.random() < 0.5) if knobs.minimum_power is None else knobs.minimum_power

@@ -1,10 +1,12 @@
-"""Most energy that hubs can be served under the nonlinear thermal model, for small cases; shares no code with the engine.
+"""Most energy that hubs can be served under the nonlinear thermal model, for small cases; shares no engine code.
 
 Powers of hubs, or of their cars, and capacities that hold firm rights in every step are the variables of a linear
-program; the loading of a phase is linear in them, and the squares and exponents of the thermal model come in as cuts: the
-program is solved, temperatures and ageing are worked out at its answer, what is broken is linearised there, and again. The
-hot-spot is not quite convex in the load where the oil's second gradient outweighs the first, so that a cut may take away a
-little: at the end all cuts are drawn anew at the answer alone, as long as that gains something.
+program; the loading of a phase is linear in them, and the squares and exponents of the thermal model come in as cuts.
+The program is solved, which bounds the value; of its many answers the one with the flattest load is aimed at. From
+points known to be safe a line is drawn to it, and limits are linearised where the line breaks them (extended supporting
+hyperplanes); the best safe point is the answer once the bound is near. The hot-spot is not quite convex in the load
+where the oil's second gradient outweighs the first, so that a cut may take away a little, and more the further away it
+was drawn: at the end all cuts are drawn anew around the answer, as long as that gains something.
 """
 
 from __future__ import annotations
@@ -12,27 +14,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cvxpy
 import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import coo_array, csr_array, vstack
 
 from evflex.engine.capacity.hub import Hub
 from evflex.engine.capacity.model import AllocationPolicy, AllocationProblem
-from evflex.engine.supply_tree import FloatArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 from tests.engine.capacity.reference.twin import (
-    Stress,
+    ageing,
     day_of_step,
+    excesses,
     heat,
     inner_steps,
     loading_ratio,
     phase_limit_kva,
     phase_shares,
+    steady_rises,
     stress,
 )
 
-_TOLERANCE = 1e-6
-_MOST_ROUNDS = 400
-_MOST_RENEWALS = 4
+_GAP = 1e-3
+_MOST_ROUNDS = 300
+_MOST_RENEWALS = 8
+_LINE = np.linspace(0.0, 1.0, 41)
 # Limits further away than this are not linearised when all cuts are drawn anew.
 _NEAR_C = 15.0
 
@@ -106,6 +112,17 @@ class _Program:
         self.rows, self.powers = rows, powers
         self.cuts = _Rows()
         self.response = _Response(problem)
+        day, found = day_of_step(problem), stress(problem, self._firm())
+        self.same_day, self.day_limit_h = (day[:, None] == day[None, :]).astype(float), found.day_limit_h
+        self.safe = np.zeros(len(bounds))
+        self.safe[: self.hubs * self.steps] = self._firm().ravel()
+        self.answer = self.safe
+        if max(float(over.max()) for over in excesses(problem, found).values()) > 0.0:
+            raise ValueError("base load and firm capacity break a limit")
+
+    def _firm(self) -> FloatArray:
+        """Firm rights, (H, T)."""
+        return np.array([np.minimum(hub.firm_kw, hub.max_kw) for hub in self.problem.hubs])
 
     def _capacity_bounds(self) -> list[tuple[float, float]]:
         bounds = []
@@ -123,67 +140,128 @@ class _Program:
                 free = np.sqrt(max(0.0, limit[k] ** 2 - base.phase_kvar[k, f] ** 2)) - base.phase_kw[k, f]
                 rows.add(on * self.steps + k, self.shares[on, f], float(free))
 
-    def keep(self, members: FloatArray, energy_kwh: float) -> None:
+    def keep(self, members: BoolArray, energy_kwh: float) -> None:
         """Hold the energy of some hubs from now on."""
         of_members = self.powers[np.isin(self.owner, np.flatnonzero(members))]
-        slack = _TOLERANCE * max(1.0, energy_kwh)
+        slack = _GAP * max(1.0, energy_kwh)
         self.rows.add(of_members, np.full(len(of_members), -self.problem.grid.step_h), slack - energy_kwh)
+        self.safe = self.answer
 
     def best(self, value_per_kwh: FloatArray) -> Optimum:
         """Most value of served energy."""
-        best, value = self._converged(value_per_kwh)
+        worth = np.zeros(len(self.bounds))
+        worth[self.powers] = value_per_kwh[self.owner] * self.problem.grid.step_h
+        best = self._converged(worth, self.safe)
         for _ in range(_MOST_RENEWALS):
             self.cuts = _Rows()
-            self._cut(best.capacity_kw, stress(self.problem, best.capacity_kw), _NEAR_C)
-            again, more = self._converged(value_per_kwh)
-            if more <= value + _TOLERANCE * max(1.0, value):
-                return best
-            best, value = again, more
-        return best
-
-    def _converged(self, value_per_kwh: FloatArray) -> tuple[Optimum, float]:
-        for _ in range(_MOST_ROUNDS):
-            answer = self._solve(value_per_kwh)
-            if not self._cut(answer.capacity_kw, stress(self.problem, answer.capacity_kw), 0.0):
-                return answer, float(answer.served_kwh @ value_per_kwh)
-        raise AssertionError("the cuts do not converge")
-
-    def _solve(self, value_per_kwh: FloatArray) -> Optimum:
-        cost = np.zeros(len(self.bounds))
-        cost[self.powers] = -value_per_kwh[self.owner] * self.problem.grid.step_h
-        # Of equal answers the one that loads the transformer least needs the fewest cuts.
-        cost[: self.hubs * self.steps] = 1e-7 * self.problem.grid.step_h
-        matrix = vstack([self.rows.matrix(len(cost)), self.cuts.matrix(len(cost))]).tocsr()
-        result = linprog(cost, A_ub=matrix, b_ub=self.rows.right + self.cuts.right, bounds=self.bounds, method="highs")
-        if result.status == 2:
-            raise ValueError("base load and firm capacity break a limit")
-        assert result.status == 0, result.message
+            self._cut(best, _NEAR_C)
+            again = self._converged(worth, best)
+            gained = worth @ again > (1.0 + _GAP) * (worth @ best)
+            best = again if gained else best
+            if not gained:
+                break
+        self.answer = best
         power = np.zeros((self.hubs, self.steps))
-        np.add.at(power, (self.owner, self.step), result.x[self.powers])
-        firm = np.array([np.minimum(hub.firm_kw, hub.max_kw) for hub in self.problem.hubs])
-        return Optimum(power.sum(axis=1) * self.problem.grid.step_h, power, np.maximum(firm, power))
+        np.add.at(power, (self.owner, self.step), best[self.powers])
+        return Optimum(power.sum(axis=1) * self.problem.grid.step_h, power, self._capacity(best))
 
-    def _cut(self, capacity: FloatArray, found: Stress, near_c: float) -> bool:
-        """Linearise what is broken, or within ``near_c`` of it; False where nothing was."""
-        slope = self._ratio_slope(capacity)
-        before = len(self.cuts.right)
-        transformer, response = self.problem.transformer, self.response
-        ratio = loading_ratio(self.problem, capacity)
+    def _converged(self, worth: FloatArray, best: FloatArray) -> FloatArray:
+        """The best safe point, once the linear program proves that there is hardly a better one."""
+        for _ in range(_MOST_ROUNDS):
+            bound = self._solve(worth)
+            if self._is_safe(bound[None])[0]:
+                return bound
+            value, reached = float(worth @ bound), float(worth @ best)
+            if value - reached <= _GAP * max(1e-3, value):
+                return best
+            aim = self._flattest(worth, value - 0.5 * min(_GAP * value, value - reached))
+            if self._is_safe(aim[None])[0]:
+                best = aim
+                continue
+            for target in (aim, bound):
+                for inner in (self.safe, 0.2 * self.safe + 0.8 * best):
+                    begin, end = self._border(inner, target)
+                    if self._is_safe(begin[None])[0] and worth @ begin > worth @ best:
+                        best = begin
+                    self._cut(end, 0.0)
+                if (self.cuts.matrix(len(worth)) @ target <= np.array(self.cuts.right) + 1e-7).all():
+                    self._cut(target, 0.0)
+        raise AssertionError(f"safe {worth @ best}, bound {worth @ bound}")
+
+    def _border(self, inner: FloatArray, target: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The last safe point on a line, and the first that is not, next to it."""
+        for _ in range(3):
+            line = inner + _LINE[:, None] * (target - inner)
+            safe = self._is_safe(line)
+            last = len(safe) - 1 if safe.all() else int(np.argmin(safe))
+            inner, target = line[max(0, last - 1)], line[last]
+        return inner, target
+
+    def _flattest(self, worth: FloatArray, least: float) -> FloatArray:
+        """Of all points of a worth within the cuts the one with the smallest squares of load, which heats least."""
+        point = cvxpy.Variable(len(worth))
+        columns = self.hubs * self.steps
+        load = np.sqrt(1.0 / columns) * np.tile(np.eye(self.steps), (1, self.hubs)) @ point[:columns]
+        base = self.problem.base.phase_kw.sum(axis=1)
+        scale = self.problem.transformer.rated_kva
+        matrix = vstack([self.rows.matrix(len(worth)), self.cuts.matrix(len(worth))]).tocsr()
+        low, high = (np.array(side) for side in zip(*self.bounds, strict=True))
+        program = cvxpy.Problem(
+            cvxpy.Minimize(cvxpy.sum_squares((load + np.sqrt(1.0 / columns) * base) / scale)),
+            [
+                matrix @ point <= np.array(self.rows.right + self.cuts.right), worth @ point >= least, point >= low,
+                point <= high,
+            ],
+        )  # fmt: skip
+        program.solve(solver=cvxpy.CLARABEL)  # type: ignore[no-untyped-call]
+        assert point.value is not None, program.status
+        return np.clip(np.asarray(point.value), low, high)
+
+    def _solve(self, worth: FloatArray) -> FloatArray:
+        cost = -worth
+        # Of equal answers the one that loads the transformer least needs the fewest cuts.
+        cost[: self.hubs * self.steps] = 1e-7 * np.abs(worth).max()
+        matrix = vstack([self.rows.matrix(len(cost)), self.cuts.matrix(len(cost))]).tocsr()
+        result = linprog(  # type: ignore[call-overload]  # sparse matrices are not in its stubs
+            cost, A_ub=matrix, b_ub=self.rows.right + self.cuts.right, bounds=self.bounds, method="highs"
+        )
+        assert result.status == 0, result.message
+        return np.asarray(result.x)
+
+    def _capacity(self, point: FloatArray) -> FloatArray:
+        """Capacities of points, (..., H, T)."""
+        return point[..., : self.hubs * self.steps].reshape(*point.shape[:-1], self.hubs, self.steps)
+
+    def _is_safe(self, points: FloatArray) -> BoolArray:
+        """Whether temperatures and ageing keep their limits, (n,)."""
+        transformer = self.problem.transformer
+        top_oil, hot_spot = self.response.temperatures(loading_ratio(self.problem, self._capacity(points)))
+        lost = self.response.lost_h(hot_spot) @ self.same_day
+        safe: BoolArray = (
+            (hot_spot.max(axis=(1, 2)) <= transformer.max_hot_spot_c)
+            & (top_oil.max(axis=(1, 2)) <= transformer.max_top_oil_c)
+            & (lost <= self.day_limit_h).all(axis=1)
+        )
+        return safe
+
+    def _cut(self, point: FloatArray, near_c: float) -> None:
+        """Linearise at a point what is broken there, or within ``near_c`` of it."""
+        capacity, transformer, response = self._capacity(point), self.problem.transformer, self.response
+        slope, ratio = self._ratio_slope(capacity), loading_ratio(self.problem, capacity)
+        top_oil, hot_spot = (rows[0] for rows in response.temperatures(ratio[None]))
         for temperatures, limit, per_ratio in (
-            (found.heat.hot_spot_c, transformer.max_hot_spot_c, response.hot_spot_slope),
-            (found.heat.top_oil_c, transformer.max_top_oil_c, response.top_oil_slope),
+            (hot_spot, transformer.max_hot_spot_c, response.hot_spot_slope),
+            (top_oil, transformer.max_top_oil_c, response.top_oil_slope),
         ):
-            for k in np.flatnonzero(temperatures.max(axis=1) > limit + _TOLERANCE - near_c).tolist():
+            for k in np.flatnonzero(temperatures.max(axis=1) > limit - near_c).tolist():
                 i = int(temperatures[k].argmax())
                 self._add_cut(capacity, per_ratio(ratio, k, i), slope, limit - float(temperatures[k, i]))
-        day = day_of_step(self.problem)
-        for of_day in np.unique(day).tolist():
-            steps = np.flatnonzero(day == of_day)
-            room = float(found.day_limit_h[steps[0]] - found.day_loss_h[steps[0]])
-            scale = max(1.0, float(found.day_limit_h[steps[0]])) if np.isfinite(room) else 1.0
-            if np.isfinite(room) and room < (-_TOLERANCE + 0.5 * (near_c > 0.0)) * scale:
-                self._add_cut(capacity, response.ageing_slope(found, ratio, steps), slope, room)
-        return len(self.cuts.right) > before
+        lost = response.lost_h(hot_spot) @ self.same_day
+        for k in np.flatnonzero(np.diff(day_of_step(self.problem), prepend=-1.0)).tolist():
+            if lost[k] > self.day_limit_h[k] * (1.0 - 0.02 * near_c):
+                steps = np.flatnonzero(self.same_day[k])
+                per_ratio_h = response.ageing_slope(hot_spot[steps], ratio, steps)
+                self._add_cut(capacity, per_ratio_h, slope, float(self.day_limit_h[k] - lost[k]))
 
     def _ratio_slope(self, capacity: FloatArray) -> FloatArray:
         """Change of the loading ratio of a step with each hub's power in it, (H, T)."""
@@ -192,8 +270,10 @@ class _Program:
         kva = np.sqrt(active**2 + base.phase_kvar**2)
         worst = kva.argmax(axis=1)
         at = np.arange(self.steps)
-        slope: FloatArray = 3.0 / self.problem.transformer.rated_kva * (
-            self.shares[:, worst] * (active[at, worst] / np.maximum(kva[at, worst], 1e-12))
+        slope: FloatArray = (
+            3.0
+            / self.problem.transformer.rated_kva
+            * (self.shares[:, worst] * (active[at, worst] / np.maximum(kva[at, worst], 1e-12)))
         )
         return slope
 
@@ -224,6 +304,27 @@ class _Response:
                 state[2] += inner_min / gradient_min * ((thermal.k21 - 1.0) * on - state[2])
                 self.rise[k, i], self.gradient[k, i] = state[0], state[1] - state[2]
 
+        # What start and ambient temperature do is what a load does less what its rises do.
+        some = np.full(steps, 0.5)
+        warm = heat(problem, some)
+        self.offset = np.zeros((2, steps, self.count))
+        of_rises = self.temperatures(some[None])
+        self.offset[0], self.offset[1] = warm.top_oil_c - of_rises[0][0], warm.hot_spot_c - of_rises[1][0]
+
+    def temperatures(self, ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Top oil and hot-spot in each inner step, (n, T, inner) each, of ratios, (n, T)."""
+        rise, gradient = steady_rises(self.problem.transformer.thermal, ratio)
+        oil = np.tensordot(rise, self.rise, axes=(1, 2))
+        top_oil: FloatArray = self.offset[0] + oil
+        hot_spot: FloatArray = self.offset[1] + oil + np.tensordot(gradient, self.gradient, axes=(1, 2))
+        return top_oil, hot_spot
+
+    def lost_h(self, hot_spot_c: FloatArray) -> FloatArray:
+        """Loss of life in each step, (..., T)."""
+        rate = ageing(hot_spot_c, self.problem.transformer.paper)
+        lost: FloatArray = rate.sum(axis=-1) * self.problem.grid.step_h / self.count
+        return lost
+
     def _target_slopes(self, ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Derivatives of steady top-oil rise and hot-spot gradient in each step, (T,) each."""
         thermal = self.problem.transformer.thermal
@@ -242,24 +343,15 @@ class _Response:
         rise, gradient = self._target_slopes(ratio)
         return self.rise[k, i] * rise + self.gradient[k, i] * gradient
 
-    def ageing_slope(self, found: Stress, ratio: FloatArray, steps: FloatArray) -> FloatArray:
+    def ageing_slope(self, hot_spot: FloatArray, ratio: FloatArray, steps: IntArray) -> FloatArray:
         """Derivatives of the loss of life over some steps with each ratio, (T,)."""
-        hot_spot = found.heat.hot_spot_c[steps]
-        inner_h = self.problem.grid.step_h / self.count
-        rate = _ageing_derivative(self.problem, hot_spot) * inner_h
+        step_c, paper = 1e-4, self.problem.transformer.paper
+        rate = (ageing(hot_spot + step_c, paper) - ageing(hot_spot - step_c, paper)) / (2.0 * step_c)
+        rate = rate * self.problem.grid.step_h / self.count
         rise, gradient = self._target_slopes(ratio)
         return np.einsum("ki,kij->j", rate, self.rise[steps]) * rise + (
             np.einsum("ki,kij->j", rate, self.gradient[steps]) * gradient
         )
-
-
-def _ageing_derivative(problem: AllocationProblem, hot_spot_c: FloatArray) -> FloatArray:
-    from tests.engine.capacity.reference.twin import ageing
-
-    step_c = 1e-4
-    paper = problem.transformer.paper
-    derivative: FloatArray = (ageing(hot_spot_c + step_c, paper) - ageing(hot_spot_c - step_c, paper)) / (2.0 * step_c)
-    return derivative
 
 
 class _Rows:
@@ -271,7 +363,7 @@ class _Rows:
         self.value: list[float] = []
         self.right: list[float] = []
 
-    def add(self, columns: FloatArray, values: FloatArray, right: float) -> None:
+    def add(self, columns: IntArray, values: FloatArray, right: float) -> None:
         self.row += [len(self.right)] * len(columns)
         self.column += columns.tolist()
         self.value += values.tolist()
@@ -281,9 +373,7 @@ class _Rows:
         return coo_array((self.value, (self.row, self.column)), shape=(len(self.right), columns)).tocsr()
 
 
-def _wants(
-    problem: AllocationProblem, hub: Hub
-) -> Iterator[tuple[FloatArray, list[tuple[FloatArray, float]]]]:
+def _wants(problem: AllocationProblem, hub: Hub) -> Iterator[tuple[FloatArray, list[tuple[IntArray, float]]]]:
     """For the hub, or each of its cars: most power in each step, and steps with the energy they may take together."""
     steps, step_h = problem.grid.step_count, problem.grid.step_h
     if not len(hub.sessions):
