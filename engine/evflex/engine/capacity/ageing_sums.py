@@ -27,11 +27,13 @@ import numpy as np
 from evflex.engine.supply_tree import FloatArray, IntArray
 
 RELATIVE_ERROR = 5e-10
-# Absolute temperatures in the middle of a step for which the reach is proven; outside of them every inner step counts.
-LEAST_PROVEN_K, LARGEST_PROVEN_K = 200.0, 773.0
-_CURVATURE = LARGEST_PROVEN_K / 15_000.0
+# Hot-spots in the middle of a step for which the reach is proven for upgraded paper; else every inner step counts.
+LEAST_PROVEN_C, LARGEST_PROVEN_C = -73.0, 500.0
+_CURVATURE = (LARGEST_PROVEN_C + 273.0) / 15_000.0
 _NODE_COUNTS = (4, 5, 6, 7, 9)
 _TERMS, _LARGEST_REACH, _LAMBDA_STEP = 80, 4.0, 0.05
+# Beyond, gradients settle within a step, and few nodes are proven for next to nothing.
+_LARGEST_LAMBDA = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def ageing_sums(inner_count: int, largest_lambda: float) -> AgeingSums:
 def _ageing_sums(inner_count: int, largest_lambda: float) -> AgeingSums:
     nodes, weights, reaches = [], [], []
     for count in _NODE_COUNTS:
-        if 5 * count <= 3 * inner_count:
+        if 5 * count <= 3 * inner_count and largest_lambda <= _LARGEST_LAMBDA:
             node, weight = _gram(inner_count, count)
             nodes.append(node)
             weights.append(weight)

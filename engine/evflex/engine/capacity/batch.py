@@ -79,7 +79,9 @@ class TransformerBatch:
             _columns(rules, "loading_ratio", np.isfinite(self.loading_ratio), "must be finite")
         if _shape(rules, "ambient_c", self.ambient_c, (steps, n)) and not _sound(self.ambient_c, _LARGEST_AMBIENT_C):
             within = (self.ambient_c >= _LEAST_TEMPERATURE_C) & (self.ambient_c <= _LARGEST_AMBIENT_C)
-            _columns(rules, "ambient_c", within, f"must lie between {_LEAST_TEMPERATURE_C:g} and {_LARGEST_AMBIENT_C:g}")
+            _columns(
+                rules, "ambient_c", within, f"must lie between {_LEAST_TEMPERATURE_C:g} and {_LARGEST_AMBIENT_C:g}"
+            )
         self._validate_state(rules, n)
 
     def _validate_parameters(self, rules: Rules) -> None:
@@ -94,7 +96,9 @@ class TransformerBatch:
         least = np.array([_LEAST_TEMPERATURE_C, 0.0, 0.0])
         within = ((self.initial_state >= least) & (self.initial_state <= _LARGEST_TEMPERATURE_C)).all(axis=1)
         for i in np.flatnonzero(~within).tolist():
-            rules.check(False, f"initial_state[{i}]", f"must lie between {least.tolist()} and {_LARGEST_TEMPERATURE_C:g}")
+            rules.check(
+                False, f"initial_state[{i}]", f"must lie between {least.tolist()} and {_LARGEST_TEMPERATURE_C:g}"
+            )
 
     def initial_states(self) -> FloatArray:
         """State at the start, a row each for top oil, winding gradient and oil gradient, (3, n)."""
@@ -149,7 +153,9 @@ class BatchRating:
     broken: BoolArray
 
 
-def _shape(rules: Rules, name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.generic]], shape: tuple[int, ...]) -> bool:
+def _shape(
+    rules: Rules, name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.generic]], shape: tuple[int, ...]
+) -> bool:
     rules.check(values.shape == shape, name, f"must be of shape {shape}, is of {values.shape}")
     return values.shape == shape
 

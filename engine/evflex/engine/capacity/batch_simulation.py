@@ -6,10 +6,10 @@ from functools import partial
 
 import numpy as np
 
-from evflex.engine.capacity.ageing_sums import LARGEST_PROVEN_K, LEAST_PROVEN_K, ageing_sums
+from evflex.engine.capacity.ageing_sums import LARGEST_PROVEN_C, LEAST_PROVEN_C, ageing_sums
 from evflex.engine.capacity.batch import BatchTemperatures, TransformerBatch
 from evflex.engine.capacity.powers import exp2, log2
-from evflex.engine.capacity.thermal import inner_steps
+from evflex.engine.capacity.thermal import ageing_exponent, ageing_slope, inner_steps
 from evflex.engine.kernels import vector_inner_kernel, vector_kernel
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 from evflex.engine.workers import Workers
@@ -31,9 +31,6 @@ _S, _SCRATCH_ROWS = 34, 35
 # Inner steps that the search for the largest hot-spot takes at once.
 _AT_ONCE = 15
 _LN2 = float(np.log(2.0))
-# log2 of the ageing rate: (θ - 98) / 6, or for upgraded paper 15000 / ln 2 (1 / 383 - 1 / (θ + 273)).
-_PER_K, _AT_ZERO = 1.0 / 6.0, -98.0 / 6.0
-_UPGRADED, _REFERENCE_K, _ZERO_C_K = 15_000.0 / _LN2, 383.0, 273.0
 _LOWEST, _UNPROVEN = -1e300, 1e300
 
 
@@ -89,7 +86,12 @@ def _table(parameters: FloatArray, kept: FloatArray) -> FloatArray:
     """Parameters as the kernel reads them, (rows, n)."""
     rise, gradient, loss_ratio, x, y, _, _, _, k21, _ = parameters.T
     table = np.empty((_ROWS, parameters.shape[0]))
-    table[RISE], table[OIL_EXPONENT], table[LOSS_RATIO], table[NO_LOAD_SHARE] = rise, x, loss_ratio, 1 / (1 + loss_ratio)
+    table[RISE], table[OIL_EXPONENT], table[LOSS_RATIO], table[NO_LOAD_SHARE] = (
+        rise,
+        x,
+        loss_ratio,
+        1 / (1 + loss_ratio),
+    )
     table[GRADIENT], table[WINDING_EXPONENT], table[K21] = gradient, y, k21
     table[OIL:] = np.log2(kept)
     return table
@@ -143,7 +145,10 @@ def _simulate(
                 w[row * BLOCK + i] = table[row, at]
             for row in range(3):
                 exponent = table[OIL + row, at]
-                w[(_ONCE + row) * BLOCK + i], w[(_WHOLE + row) * BLOCK + i] = exp2(exponent), exp2(exponent * inner_count)
+                w[(_ONCE + row) * BLOCK + i], w[(_WHOLE + row) * BLOCK + i] = (
+                    exp2(exponent),
+                    exp2(exponent * inner_count),
+                )
                 w[(_SPREAD + row) * BLOCK + i] = -exponent * _LN2 * half * exp2(exponent * middle)
                 w[(_MIDDLE + row) * BLOCK + i] = exp2(exponent * middle)
                 w[(_STATE + row) * BLOCK + i] = state[row, at]
@@ -198,7 +203,11 @@ def _enter_step(
         oil_target = ambient[begin + i] + w[RISE * BLOCK + i] * exp2(w[OIL_EXPONENT * BLOCK + i] * log2(losses))
         rated = w[GRADIENT * BLOCK + i] * exp2(w[WINDING_EXPONENT * BLOCK + i] * log2(ratio))
         winding_target, gradient_target = w[K21 * BLOCK + i] * rated, (w[K21 * BLOCK + i] - 1.0) * rated
-        a, b, c = w[_STATE * BLOCK + i] - oil_target, w[(_STATE + 1) * BLOCK + i] - winding_target, w[(_STATE + 2) * BLOCK + i] - gradient_target
+        a, b, c = (
+            w[_STATE * BLOCK + i] - oil_target,
+            w[(_STATE + 1) * BLOCK + i] - winding_target,
+            w[(_STATE + 2) * BLOCK + i] - gradient_target,
+        )
         # top oil moves one way only within a step
         early, late = oil_target + a * w[_ONCE * BLOCK + i], oil_target + a * w[_WHOLE * BLOCK + i]
         early = late if late > early else early
@@ -222,18 +231,15 @@ def _leave_step(w: FloatArray, m: int, begin: int, hot_spot: FloatArray, life: F
 
 
 @vector_inner_kernel
-def _add_ageing(
-    w: FloatArray, m: int, at_node: FloatArray, hours: float, two_terms: bool, any_upgraded: bool
-) -> None:
+def _add_ageing(w: FloatArray, m: int, at_node: FloatArray, hours: float, two_terms: bool, any_upgraded: bool) -> None:
     """Add the hours lost that one node stands for."""
     for i in range(m):
         theta = w[_SETTLED * BLOCK + i] + w[_SLOW * BLOCK + i] * at_node[0, i] + w[_FAST * BLOCK + i] * at_node[1, i]
         if not two_terms:
             theta -= w[_THIRD * BLOCK + i] * at_node[2, i]
-        exponent = theta * _PER_K + _AT_ZERO
+        exponent = ageing_exponent(theta, False)
         if any_upgraded:
-            by_arrhenius = _UPGRADED / _REFERENCE_K - _UPGRADED / (theta + _ZERO_C_K)
-            exponent = by_arrhenius if w[_PAPER * BLOCK + i] == 1.0 else exponent
+            exponent = ageing_exponent(theta, True) if w[_PAPER * BLOCK + i] == 1.0 else exponent
         w[_LOST * BLOCK + i] += hours * exp2(exponent)
 
 
@@ -246,13 +252,13 @@ def _spreads(w: FloatArray, m: int, any_upgraded: bool) -> None:
             + abs(w[_FAST * BLOCK + i]) * w[(_SPREAD + 1) * BLOCK + i]
             + abs(w[_THIRD * BLOCK + i]) * w[(_SPREAD + 2) * BLOCK + i]
         )
-        kappa = _LN2 * _PER_K
+        kappa = ageing_slope(0.0, False)
         if any_upgraded:
-            kelvin = w[_SETTLED * BLOCK + i] + _ZERO_C_K + w[_SLOW * BLOCK + i] * w[_MIDDLE * BLOCK + i]
-            kelvin += w[_FAST * BLOCK + i] * w[(_MIDDLE + 1) * BLOCK + i]
-            kelvin -= w[_THIRD * BLOCK + i] * w[(_MIDDLE + 2) * BLOCK + i]
-            proven = (kelvin >= LEAST_PROVEN_K) & (kelvin <= LARGEST_PROVEN_K)
-            by_arrhenius = _UPGRADED * _LN2 / (kelvin * kelvin) if proven else _UNPROVEN
+            hot = w[_SETTLED * BLOCK + i] + w[_SLOW * BLOCK + i] * w[_MIDDLE * BLOCK + i]
+            hot += w[_FAST * BLOCK + i] * w[(_MIDDLE + 1) * BLOCK + i]
+            hot -= w[_THIRD * BLOCK + i] * w[(_MIDDLE + 2) * BLOCK + i]
+            proven = (hot >= LEAST_PROVEN_C) & (hot <= LARGEST_PROVEN_C)
+            by_arrhenius = ageing_slope(hot, True) if proven else _UNPROVEN
             kappa = by_arrhenius if w[_PAPER * BLOCK + i] == 1.0 else kappa
         w[_S * BLOCK + i] = s * kappa
 
@@ -294,7 +300,13 @@ def _largest_of_two(w: FloatArray, m: int, inner_count: int) -> None:
     done = 0
     while done + _AT_ONCE <= inner_count:
         for i in range(m):
-            a, b, most, p, q = w[_POWER_SLOW * BLOCK + i], w[_POWER_FAST * BLOCK + i], w[_LARGEST * BLOCK + i], w[_ONCE * BLOCK + i], w[(_ONCE + 1) * BLOCK + i]
+            a, b, most, p, q = (
+                w[_POWER_SLOW * BLOCK + i],
+                w[_POWER_FAST * BLOCK + i],
+                w[_LARGEST * BLOCK + i],
+                w[_ONCE * BLOCK + i],
+                w[(_ONCE + 1) * BLOCK + i],
+            )
             for _ in range(_AT_ONCE):
                 a *= p
                 b *= q
@@ -314,7 +326,11 @@ def _largest_of_two(w: FloatArray, m: int, inner_count: int) -> None:
 def _largest_of_three(w: FloatArray, m: int, inner_count: int) -> None:
     """Largest a p^j + b q^j - c r^j over j = 1 … N."""
     for i in range(m):
-        w[_POWER_SLOW * BLOCK + i], w[_POWER_FAST * BLOCK + i], w[_POWER_THIRD * BLOCK + i] = w[_SLOW * BLOCK + i], w[_FAST * BLOCK + i], w[_THIRD * BLOCK + i]
+        w[_POWER_SLOW * BLOCK + i], w[_POWER_FAST * BLOCK + i], w[_POWER_THIRD * BLOCK + i] = (
+            w[_SLOW * BLOCK + i],
+            w[_FAST * BLOCK + i],
+            w[_THIRD * BLOCK + i],
+        )
         w[_LARGEST * BLOCK + i] = _LOWEST
     for _ in range(inner_count):
         for i in range(m):

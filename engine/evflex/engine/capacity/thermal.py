@@ -18,7 +18,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 
 from evflex.engine.capacity.transformer import InsulationPaper, ThermalParameters, ThermalState, Transformer
-from evflex.engine.kernels import inner_kernel, kernel
+from evflex.engine.kernels import inner_kernel, kernel, vector_inner_kernel
 from evflex.engine.supply_tree import FloatArray, IntArray
 
 _LONGEST_INNER_STEP_MIN = 1.0
@@ -26,6 +26,7 @@ _LONGEST_INNER_STEP_MIN = 1.0
 # thermally upgraded paper (eq. 3).
 _NORMAL_REFERENCE_C, _NORMAL_DOUBLING_K = 98.0, 6.0
 _UPGRADED_REFERENCE_K, _UPGRADED_RATE_K, _ZERO_C_K = 383.0, 15_000.0, 273.0
+_LOG2_E = float(np.log2(np.e))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,22 @@ def ageing_rate(hot_spot_c: float, upgraded: bool) -> float:
     if upgraded:
         return np.exp(_UPGRADED_RATE_K / _UPGRADED_REFERENCE_K - _UPGRADED_RATE_K / (hot_spot_c + _ZERO_C_K))
     return 2.0 ** ((hot_spot_c - _NORMAL_REFERENCE_C) / _NORMAL_DOUBLING_K)
+
+
+@vector_inner_kernel
+def ageing_exponent(hot_spot_c: float, upgraded: bool) -> float:
+    """Logarithm to base 2 of the ageing rate, for :func:`evflex.engine.capacity.powers.exp2`."""
+    if upgraded:
+        return _UPGRADED_RATE_K * _LOG2_E * (1.0 / _UPGRADED_REFERENCE_K - 1.0 / (hot_spot_c + _ZERO_C_K))
+    return (hot_spot_c - _NORMAL_REFERENCE_C) * (1.0 / _NORMAL_DOUBLING_K)
+
+
+@vector_inner_kernel
+def ageing_slope(hot_spot_c: float, upgraded: bool) -> float:
+    """Derivative of the ageing rate's natural logarithm by the hot-spot temperature, per K."""
+    if upgraded:
+        return _UPGRADED_RATE_K / ((hot_spot_c + _ZERO_C_K) * (hot_spot_c + _ZERO_C_K))
+    return 1.0 / (_NORMAL_DOUBLING_K * _LOG2_E)
 
 
 @kernel
