@@ -10,7 +10,7 @@ import numpy as np
 from evflex.engine.budget import Budget
 from evflex.engine.capacity.allocation import Allocation
 from evflex.engine.capacity.forward import LoadedTransformer, Pass, Room, allocate_forward
-from evflex.engine.capacity.guide import guide, prove, with_true_reasons, worth_of
+from evflex.engine.capacity.guide import guides, prove, with_true_reasons, worth_of
 from evflex.engine.capacity.limits import later_load, limits_for, memory_steps
 from evflex.engine.capacity.model import AllocationOptions, AllocationProblem, BindingReason
 from evflex.engine.capacity.outcome import outcome
@@ -21,7 +21,7 @@ from evflex.engine.validation import Rules
 
 _THERMAL = (BindingReason.HOT_SPOT, BindingReason.TOP_OIL, BindingReason.LOSS_OF_LIFE)
 # Halvings of the cap on the hot-spot that spreads the loss of life of a day.
-_LIFE_HALVINGS = 8
+_LIFE_HALVINGS = 12
 
 
 def allocate_capacity(
@@ -58,10 +58,11 @@ def allocate_capacity(
     plan = _allocate(problem, transformer, hubs, base, reserved)
     worth = worth_of(problem, hubs)
     bound = prove(problem, transformer, hubs, plan, worth, budget)
-    guided_transformer, guided_hubs = guide(transformer, hubs, plan, worth, bound)
-    guided = allocate_forward(guided_transformer, guided_hubs, int(problem.policy), base, reserved)
-    if worth.served(guided) > worth.served(plan):
-        plan = with_true_reasons(guided, guided_transformer.ratio_limit < transformer.ratio_limit, plan)
+    limits_life = bool(np.isfinite(problem.transformer.max_loss_of_life_h_per_day))
+    for guided_transformer, guided_hubs in guides(transformer, hubs, plan, worth, bound, limits_life):
+        guided = allocate_forward(guided_transformer, guided_hubs, int(problem.policy), base, reserved)
+        if worth.served(guided) > worth.served(plan):
+            plan = with_true_reasons(guided, guided_transformer.ratio_limit < transformer.ratio_limit, plan)
     return outcome(problem, transformer, hubs, plan, worth, bound, budget)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from evflex.engine.capacity.batch import BatchRating, BatchTemperatures, TransformerBatch
 from evflex.engine.capacity.batch_simulation import simulate_batch
+from evflex.engine.capacity.broken_limits import TOLERANCE
 from evflex.engine.capacity.day_limits import Days
 from evflex.engine.capacity.headroom import NO_HEADROOM, highest_levels
-from evflex.engine.capacity.limits import TOLERANCE
 from evflex.engine.capacity.thermal import inner_steps
 from evflex.engine.kernels import kernel
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray

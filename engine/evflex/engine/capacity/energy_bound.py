@@ -27,7 +27,7 @@ from evflex.engine.program_builder import Builder
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 from evflex.engine.timegrid import TimeGrid
 
-_ROUNDS = 20
+_ROUNDS = 40
 # Entries of the rows that the program begins with.
 _FIRST_ENTRIES = 400_000
 _BROKEN_RATIO = 1e-6

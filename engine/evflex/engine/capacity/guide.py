@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ _BY_LOADING = (BindingReason.LOADING_RATIO, BindingReason.CONTINGENCY)
 # A plan may use this much more than the program's solution in a step: rounding must not hold it back.
 _SLACK_RATIO = 1e-6
 _PRICE_TOLERANCE = 1e-6
+# Where loss of life limits, the program is not exact: a little less than it uses lasts until the end of the day.
+_PARTS_OF_LIFE = (1.0, 0.995, 0.99, 0.98, 0.97, 0.95, 0.92, 0.88)
 # Comparing every step with every later one takes too long above.
 _MOST_STEPS = 400
 
@@ -73,34 +76,58 @@ def prove(
     return dataclasses.replace(conditional, value=conditional.value + by_firm)
 
 
-def guide(
-    transformer: LoadedTransformer, hubs: PreparedHubs, plan: Pass, worth: Worth, bound: EnergyBound
-) -> tuple[LoadedTransformer, PreparedHubs]:
-    """Transformer and hubs for a second plan.
+def guides(
+    transformer: LoadedTransformer, hubs: PreparedHubs, plan: Pass, worth: Worth, bound: EnergyBound, limits_life: bool
+) -> Iterator[tuple[LoadedTransformer, PreparedHubs]]:
+    """Transformers and hubs for further plans, which know what is scarce.
 
-    Where capacity has a price, no more is handed out than the program uses, which saves heat for later steps. And hubs
-    are given first what firm capacity and cheaper steps cannot serve later, where that is worth the price.
+    First by the program's prices: where capacity has one, no more is handed out than the program uses, which saves heat
+    for later steps. Then by the steps in which the transformer held hubs back in the plan. In both, hubs are given first
+    what firm capacity and cheaper steps cannot serve later, where that is worth the price.
     """
-    if not len(bound.power_kw) or len(bound.power_kw) > _MOST_STEPS:
-        return transformer, hubs
+    if plan.firm_kw.shape[0] > _MOST_STEPS:
+        return
+    dearest = worth.per_kwh.max(initial=0.0)
+    if len(bound.power_kw) and (bound.price_per_kwh > _PRICE_TOLERANCE * dearest).any():
+        priced = _priced(transformer, hubs, plan, worth, bound.price_per_kwh)
+        for part in _PARTS_OF_LIFE if limits_life else (1.0,):
+            ratio = _program_ratio(transformer, plan, dearest, bound, part)
+            yield dataclasses.replace(transformer, ratio_limit=ratio), priced
+    held_back = np.isin(plan.reason, (*_THERMAL, *_BY_LOADING)).any(axis=1)
+    if held_back.any():
+        yield transformer, _priced(transformer, hubs, plan, worth, np.where(held_back, worth.per_kwh.min(), 0.0))
+
+
+def _program_ratio(
+    transformer: LoadedTransformer, plan: Pass, dearest: float, bound: EnergyBound, part: float
+) -> FloatArray:
+    """Loading limit that holds a part of the program's power where capacity has a price, (T,)."""
     kvar = transformer.base_kvar.sum(axis=1)
     fixed_kw = transformer.base_kw.sum(axis=1) + plan.firm_kw.sum(axis=1)
-    program_kva = np.hypot(fixed_kw + (1.0 + _SLACK_RATIO) * bound.power_kw, kvar)
+    program_kva = np.hypot(fixed_kw + part * (1.0 + _SLACK_RATIO) * bound.power_kw, kvar)
     plan_kva = np.hypot(transformer.base_kw.sum(axis=1) + plan.capacity_kw.sum(axis=1), kvar)
     # of the most loaded phase, as uneven as it was
     ratio = plan.loading_ratio * program_kva / np.maximum(plan_kva, 1e-9)
-    priced = bound.price_per_kwh > _PRICE_TOLERANCE * worth.per_kwh.max(initial=0.0)
-    insist = worth.per_kwh[None, :] >= bound.price_per_kwh[:, None] * (1.0 - _PRICE_TOLERANCE)
-    lowered = np.where(priced, np.minimum(transformer.ratio_limit, ratio), transformer.ratio_limit)
+    priced = bound.price_per_kwh > _PRICE_TOLERANCE * dearest
+    return np.where(priced, np.minimum(transformer.ratio_limit, ratio), transformer.ratio_limit)
+
+
+def _priced(
+    transformer: LoadedTransformer, hubs: PreparedHubs, plan: Pass, worth: Worth, price_per_kwh: FloatArray
+) -> PreparedHubs:
+    """Hubs that wait for firm capacity and cheaper steps, and insist only where that is worth the price."""
     waitable_kwh, car_waitable_kwh = np.empty_like(plan.firm_kw), np.empty_like(hubs.car_most_kw)
     usable = hubs.cars != 0
     _wait_for_cheaper(
-        transformer.step_h, bound.price_per_kwh, np.where(usable, plan.firm_kw, 0.0),
-        np.where(usable, hubs.most_kw, 0.0), hubs.demand_kw, hubs.car_most_kw, waitable_kwh, car_waitable_kwh,
+        transformer.step_h, price_per_kwh, np.where(usable, plan.firm_kw, 0.0), np.where(usable, hubs.most_kw, 0.0),
+        hubs.demand_kw, hubs.car_most_kw, waitable_kwh, car_waitable_kwh,
     )  # fmt: skip
-    return (
-        dataclasses.replace(transformer, ratio_limit=lowered),
-        dataclasses.replace(hubs, may_insist=insist, waitable_kwh=waitable_kwh, car_waitable_kwh=car_waitable_kwh),
+    insist = worth.per_kwh[None, :] >= price_per_kwh[:, None] * (1.0 - _PRICE_TOLERANCE)
+    return dataclasses.replace(
+        hubs,
+        may_insist=insist,
+        waitable_kwh=waitable_kwh,
+        car_waitable_kwh=car_waitable_kwh,
     )
 
 

@@ -56,7 +56,7 @@ def urgent_kw(
     car_most_kw: FloatArray,
     car_waitable_kwh: FloatArray,
 ) -> float:
-    """Power of hub h in step t without which energy is lost."""
+    """Power of hub h in step t that cannot wait."""
     if first_car[h + 1] == first_car[h]:
         return max(0.0, (backlog_kwh[h] - waitable_kwh[t, h]) / step_h + demand_kw[t, h])
     urgent = 0.0

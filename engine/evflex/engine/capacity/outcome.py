@@ -8,6 +8,7 @@ import numpy as np
 
 from evflex.engine.budget import Budget
 from evflex.engine.capacity.allocation import Allocation, CapacityViolation, Rating
+from evflex.engine.capacity.broken_limits import broken_limits
 from evflex.engine.capacity.energy_bound import EnergyBound
 from evflex.engine.capacity.forward import LoadedTransformer, Pass
 from evflex.engine.capacity.guide import Worth
@@ -15,6 +16,7 @@ from evflex.engine.capacity.hub_use import use_of_capacity
 from evflex.engine.capacity.model import AllocationProblem, BindingReason, RatingProblem
 from evflex.engine.capacity.prepared import PreparedHubs
 from evflex.engine.capacity.rating import rate_transformer
+from evflex.engine.capacity.thermal import simulate
 from evflex.engine.supply_tree import FloatArray
 from evflex.engine.termination import StoppedBy, Termination, TerminationReason, relative_gap
 
@@ -38,7 +40,7 @@ def outcome(
     # cars are served in a sensible order, which at times serves more within a limit than without
     unlimited_kw = use_of_capacity(hubs, transformer.step_h, hubs.most_kw)
     wanted_kwh = np.maximum(served_kwh, unlimited_kw.sum(axis=0) * transformer.step_h)
-    loaded = _rate(problem, transformer, plan.phase_kw.sum(axis=1))
+    loaded = _rate_loaded(problem, transformer, plan)
     curtailed_kwh = wanted_kwh - served_kwh
     price = np.array([hub.curtailment_price_per_kwh for hub in problem.hubs])
     step, hub = np.nonzero(plan.reason)
@@ -64,24 +66,33 @@ def outcome(
         fairness_index=_fairness_index(wanted_kwh, served_kwh),
         binding=np.stack([step, hub, plan.reason[step, hub]], axis=1).astype(np.int64),
         violations=(
-            *_rate(problem, transformer, np.zeros((problem.grid.step_count, 3))).violations,
+            *_broken_by_base(problem, transformer),
             *_unhonoured(hubs, plan),
         ),
         termination=_termination(worth, wanted_kwh, served_kwh, bound, budget),
     )
 
 
-def _rate(problem: AllocationProblem, transformer: LoadedTransformer, added_phase_kw: FloatArray) -> Rating:
-    """The transformer with its base load and something on top of it, (T, 3)."""
+def _rate_loaded(problem: AllocationProblem, transformer: LoadedTransformer, plan: Pass) -> Rating:
+    """The transformer with all hubs drawing their capacity."""
     return rate_transformer(
         RatingProblem(
             problem.grid,
             dataclasses.replace(problem.transformer, initial_state=transformer.start),
-            dataclasses.replace(problem.base, phase_kw=problem.base.phase_kw + added_phase_kw),
+            dataclasses.replace(problem.base, phase_kw=problem.base.phase_kw + plan.phase_kw.sum(axis=1)),
             problem.contingency,
             problem.n1_rated_kva,
             np.ones(problem.grid.step_count, dtype=np.bool_),
         )
+    )
+
+
+def _broken_by_base(problem: AllocationProblem, transformer: LoadedTransformer) -> tuple[CapacityViolation, ...]:
+    """Limits that the load without hubs breaks by itself."""
+    ratio = problem.base.loading_kva / transformer.rated_kva
+    alone = simulate(problem.transformer, problem.grid.step_s, ratio, transformer.start)
+    return broken_limits(
+        problem.grid, problem.transformer, problem.base, problem.contingency, problem.n1_rated_kva, alone
     )
 
 

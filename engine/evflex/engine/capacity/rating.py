@@ -7,9 +7,9 @@ from dataclasses import astuple
 import numpy as np
 
 from evflex.engine.capacity.allocation import Rating
+from evflex.engine.capacity.broken_limits import broken_limits, loading_caps
 from evflex.engine.capacity.day_limits import Days
 from evflex.engine.capacity.headroom import headroom_kva, highest_levels
-from evflex.engine.capacity.broken_limits import broken_limits, loading_caps
 from evflex.engine.capacity.model import RatingProblem
 from evflex.engine.capacity.thermal import ThermalConstants, initial_state, simulate
 from evflex.engine.capacity.transformer import ThermalState

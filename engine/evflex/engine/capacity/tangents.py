@@ -10,7 +10,7 @@ import numpy as np
 from evflex.engine.capacity.forward import LoadedTransformer
 from evflex.engine.capacity.limits import day_of_steps, life_limit_h
 from evflex.engine.capacity.thermal import ageing_rate_and_slope
-from evflex.engine.capacity.transformer import ThermalParameters, Transformer
+from evflex.engine.capacity.transformer import InsulationPaper, ThermalParameters, Transformer
 from evflex.engine.kernels import kernel
 from evflex.engine.supply_tree import FloatArray, IntArray
 from evflex.engine.timegrid import TimeGrid
@@ -18,7 +18,8 @@ from evflex.engine.timegrid import TimeGrid
 # At smaller loadings the gradient K^y bends too sharply for its difference from top oil to be convex: there tangents
 # leave as much slack as the two can move.
 _LEAST_CONVEX_RATIO, _MOST_CONVEX_RATIO = 0.05, 4.0
-_BROKEN_RATIO = 1e-4
+# A day's loss of life is near its limit within a tenth of it where temperatures are within 1 K.
+_NEAR_RATIO_PER_K = 0.1
 _TANGENTS_A_ROUND = 24
 
 
@@ -97,12 +98,26 @@ class Tangents:
                 weight[t, values_c[t].argmax()] = 1.0
                 yield self._tangent(weight, of_winding, ratio, ratio_slope, added_kw, float(excess[t]))
         if np.isfinite(self.life_limit_h).all():
-            rate, slope = ageing_rate_and_slope(hot_spot_c, limits.paper)
-            lost_h = np.bincount(self.day, rate.sum(axis=1) * grid.constants.inner_h)
-            for d in np.flatnonzero(lost_h > self.life_limit_h * (1.0 + _BROKEN_RATIO)).tolist():
-                weight = np.where((self.day == d)[:, None], slope * grid.constants.inner_h, 0.0)
-                excess_h = float(lost_h[d] - self.life_limit_h[d])
-                yield self._tangent(weight, 1.0, ratio, ratio_slope, added_kw, excess_h)
+            yield from self._of_life(hot_spot_c, ratio, ratio_slope, added_kw, nearer_k)
+
+    def _of_life(
+        self, hot_spot_c: FloatArray, ratio: FloatArray, ratio_slope: FloatArray, added_kw: FloatArray, nearer_k: float
+    ) -> Iterator[tuple[FloatArray, float]]:
+        """Tangents of the loss of life of each day that is near its limit.
+
+        The rate of normal paper is the exponential of the hot-spot, so that the logarithm of a day's loss is convex,
+        too; its tangents hold far better at a distance than those of the loss itself.
+        """
+        rate, slope = ageing_rate_and_slope(hot_spot_c, self.limits.paper)
+        inner_h = self.transformer.constants.inner_h
+        lost_h = np.bincount(self.day, rate.sum(axis=1) * inner_h)
+        most_h = self.life_limit_h * (1.0 - nearer_k * _NEAR_RATIO_PER_K)
+        for d in np.flatnonzero(lost_h > most_h).tolist():
+            weight = np.where((self.day == d)[:, None], slope * inner_h, 0.0)
+            excess_h = float(lost_h[d] - self.life_limit_h[d])
+            if self.limits.paper == InsulationPaper.NORMAL:
+                weight, excess_h = weight / lost_h[d], float(np.log(lost_h[d] / self.life_limit_h[d]))
+            yield self._tangent(weight, 1.0, ratio, ratio_slope, added_kw, excess_h)
 
     def _tangent(
         self,
