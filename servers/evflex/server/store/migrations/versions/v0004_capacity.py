@@ -84,6 +84,8 @@ def upgrade() -> None:
         sa.Column("released", sa.Integer, nullable=False),
         sa.Column("start_unix_s", sa.Double, nullable=False),
         sa.Column("end_unix_s", sa.Double, nullable=False),
+        sa.Column("step_s", sa.Double, nullable=False),
+        sa.Column("step_count", sa.Integer, nullable=False),
         sa.Column("time_grid", sa.LargeBinary, nullable=False),
         sa.Column("power_kw", sa.LargeBinary, nullable=False),
     )
@@ -100,6 +102,7 @@ def upgrade() -> None:
         sa.Column("transformer_id", sa.String(256), nullable=False),
         sa.Column("start_unix_s", sa.Double, nullable=False),
         sa.Column("end_unix_s", sa.Double, nullable=False),
+        sa.Column("step_s", sa.Double, nullable=False),
         sa.Column("step_count", sa.Integer, nullable=False),
         sa.Column("headroom_n_kva", sa.LargeBinary, nullable=False),
         sa.Column("headroom_n1_kva", sa.LargeBinary, nullable=False),
