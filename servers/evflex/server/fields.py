@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from enum import IntEnum
+from itertools import chain
 from math import nan
 from typing import TypeVar
 
@@ -55,6 +55,12 @@ def check_ids(rules: Rules, table: str, columns: Mapping[str, Sequence[str]]) ->
     for column, column_values in columns.items():
         for i, value in enumerate(column_values):
             check_id(rules, f"{table}[{i}].{column}", value)
+
+
+def check_currency(rules: Rules, path: str, code: str) -> None:
+    """Report what is no currency of ISO 4217."""
+    sound = len(code) == 3 and code.isascii() and code.isalpha() and code.isupper()
+    rules.check(sound, path, f"must be three capital letters (ISO 4217), is {code[:20]!r}")
 
 
 def timestamp_s(rules: Rules, path: str, value: Timestamp) -> float:
