@@ -54,9 +54,7 @@ def check_measurement(
         for k in np.flatnonzero(voltage <= 0.0).tolist():
             rules.check(False, f"{path}.voltage_v[{k}]", f"must be > 0, is {voltage[k]:g}")
     factor = message.power_factor
-    rules.check(
-        0.0 < abs(factor) <= 1.0, f"{path}.power_factor", f"must lie in [-1, 1] and not be 0, is {factor:g}"
-    )
+    rules.check(0.0 < abs(factor) <= 1.0, f"{path}.power_factor", f"must lie in [-1, 1] and not be 0, is {factor:g}")
     return len(rules.violations) == before
 
 
@@ -72,9 +70,7 @@ def phase_power(
     )
 
 
-def _measured(
-    rules: Rules, message: transformer_pb2.MeasuredLoading, step_count: int, path: str
-) -> BaseLoad | None:
+def _measured(rules: Rules, message: transformer_pb2.MeasuredLoading, step_count: int, path: str) -> BaseLoad | None:
     if message.HasField("measurement_time"):
         timestamp_s(rules, f"{path}.measurement_time", message.measurement_time)
     if not check_measurement(rules, message, path):
@@ -133,11 +129,13 @@ def _check_quantiles(rules: Rules, quantiles: FloatArray, risk_quantile: float |
 
 def _at_quantile(table: FloatArray, quantiles: FloatArray, risk_quantile: float | None) -> FloatArray:
     """Row of a quantile, the last where none is asked for, linear between the rows that are given."""
+    row: FloatArray = table[-1]
     if risk_quantile is None or len(table) == 1:
-        return table[-1]
+        return row
     above = int(np.searchsorted(quantiles, risk_quantile))
+    row = table[above]
     if quantiles[above] == risk_quantile:
-        return table[above]
+        return row
     share = (risk_quantile - quantiles[above - 1]) / (quantiles[above] - quantiles[above - 1])
-    between: FloatArray = (1.0 - share) * table[above - 1] + share * table[above]
+    between: FloatArray = (1.0 - share) * table[above - 1] + share * row
     return between

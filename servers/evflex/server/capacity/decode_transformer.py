@@ -18,7 +18,7 @@ from evflex.engine.capacity.transformer import (
     ThermalState,
     Transformer,
 )
-from evflex.engine.supply_tree import BoolArray
+from evflex.engine.supply_tree import BoolArray, FloatArray
 from evflex.engine.validation import Rules
 from evflex.server.fields import check_id, known_member, take_over
 
@@ -70,7 +70,7 @@ def decode_contingency(
     known = tuple(transformer_pb2.GridCondition.values())
     for k in np.flatnonzero(~np.isin(numbers, known)).tolist():
         rules.check(False, f"{path}[{k}]", f"must be a known GridCondition, is {numbers[k]}")
-    contingency = numbers == transformer_pb2.GRID_CONDITION_CONTINGENCY
+    contingency: BoolArray = numbers == transformer_pb2.GRID_CONDITION_CONTINGENCY
     if step_count is None:
         return contingency
     if not rules.length(path, len(numbers), (0, 1, step_count)) or not len(numbers):
@@ -94,9 +94,7 @@ def _thermal(message: transformer_pb2.Transformer, cooling: Cooling) -> ThermalP
     return dataclasses.replace(ThermalParameters.of(cooling, distribution=message.distribution), **given)
 
 
-def _spread(
-    rules: Rules, transformer: Transformer, step_count: int | None, path: str
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _spread(rules: Rules, transformer: Transformer, step_count: int | None, path: str) -> FloatArray:
     """Ambient temperature of each step; the default where what is given cannot be used."""
     ambient_c = transformer.ambient_c
     if step_count is None:

@@ -66,14 +66,10 @@ def encode_allocation(
 
 def allocation_bytes_at_least(hub_count: int, session_count: int, step_count: int) -> int:
     """Lower bound on the size of an allocation, known before it is made."""
-    return step_count * (
-        hub_count * _CELL_BYTES + _DOUBLE_BYTES * (session_count + len(_OUTCOME_ARRAYS))
-    )
+    return step_count * (hub_count * _CELL_BYTES + _DOUBLE_BYTES * (session_count + len(_OUTCOME_ARRAYS)))
 
 
-def _write_hub(
-    into: _Hub, problem: AllocationProblem, terms: Terms, allocation: Allocation, h: int
-) -> None:
+def _write_hub(into: _Hub, problem: AllocationProblem, terms: Terms, allocation: Allocation, h: int) -> None:
     hub = problem.hubs[h]
     into.hub_id = hub.hub_id
     into.MergeFromString(

@@ -66,9 +66,7 @@ def all_conditional(max_kw: float) -> Terms:
     return Terms(0.0, max_kw, 0, 0.0, 0.0, "", -inf, inf)
 
 
-def _inline(
-    rules: Rules, message: agreement_pb2.Agreement, hub_id: str, transformer_id: str, path: str
-) -> Terms:
+def _inline(rules: Rules, message: agreement_pb2.Agreement, hub_id: str, transformer_id: str, path: str) -> Terms:
     """An agreement in a request need not repeat what it is about, but may not contradict it."""
     rules.check(message.hub_id in ("", hub_id), f"{path}.hub_id", "must be empty or that of the hub")
     same = message.transformer_id in ("", transformer_id)
