@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
@@ -32,12 +32,14 @@ from evflex.engine.capacity.transformer import ThermalState
 from evflex.engine.termination import StoppedBy, Termination, TerminationReason
 from evflex.engine.validation import Rules
 from evflex.server.app import Server
-from evflex.server.capacity.hub_terms import AgreedHub
+from evflex.server.caller import Caller
+from evflex.server.capacity.agreements import ActiveTerms
 from evflex.server.capacity.planner import CapacityPlanner
 from evflex.server.capacity.planning_rpcs import PlanningRpcs
 from evflex.server.capacity.terms import Terms
 from evflex.server.charging.servicer import ChargingServicer
 from evflex.server.dispatch.servicer import DispatchServicer
+from evflex.server.errors import not_found
 from evflex.server.store.allocations import AllocationStore
 from evflex.server.store.ratings import RatingStore
 from evflex.server.store.retention import Retention
@@ -98,7 +100,7 @@ def rating(problem: RatingProblem) -> Rating:
 
 
 def allocation(problem: AllocationProblem, stopped_by: StoppedBy = StoppedBy.NOTHING) -> Allocation:
-    """An allocation in which hub h gets 10 (h + 1) kW; each hub is bound in step 0, and the last lacks firm capacity."""
+    """An allocation in which hub h gets 10 (h + 1) kW; each is bound in step 0, and the last lacks firm capacity."""
     hubs, steps = len(problem.hubs), problem.grid.step_count
     of_hub = np.arange(1.0, hubs + 1.0)
     ramp = np.arange(float(steps))
@@ -132,23 +134,30 @@ def allocation(problem: AllocationProblem, stopped_by: StoppedBy = StoppedBy.NOT
 
 @dataclass
 class FakeAgreements:
-    """Agreements by identifier, with the operator, the other party, hub, transformer and terms of each."""
+    """Active agreements by identifier, with the two parties."""
 
-    known: dict[str, tuple[str, str, AgreedHub]] = field(default_factory=dict)
+    known: dict[str, tuple[str, str, ActiveTerms]] = field(default_factory=dict)
 
     def add(self, agreement_id: str, hub_id: str, *, dso: str = "default", cpo: str = "cpo-1", **terms: Any) -> None:
         values: dict[str, Any] = {
             "firm_kw": 0.0, "conditional_kw": 0.0, "priority": 0, "notice_s": 0.0, "curtailment_price_per_kwh": 0.0,
             "currency_code": "", "valid_from_unix_s": -inf, "valid_until_unix_s": inf, **terms,
         }  # fmt: skip
-        self.known[agreement_id] = (dso, cpo, AgreedHub(hub_id, "trafo-1", Terms(**values)))
+        self.known[agreement_id] = (dso, cpo, ActiveTerms(agreement_id, 1, hub_id, "trafo-1", Terms(**values)))
 
-    def active_terms(self, party: str, agreement_ids: Collection[str]) -> Mapping[str, AgreedHub]:
-        named = {name: self.known[name] for name in agreement_ids if name in self.known}
-        return {name: agreed for name, (dso, cpo, agreed) in named.items() if party in (dso, cpo)}
+    def active_terms(self, caller: Caller, agreement_id: str) -> ActiveTerms:
+        dso, _, active = self.known.get(agreement_id, ("", "", None))
+        if active is None or dso != caller.tenant_id:
+            raise not_found("agreement", agreement_id)
+        return active
 
-    def visible_hubs(self, party: str) -> frozenset[tuple[str, str]]:
-        return frozenset((dso, agreed.hub_id) for dso, cpo, agreed in self.known.values() if cpo == party)
+    def visible_hubs(self, caller: Caller) -> Callable[[str, str, str], bool]:
+        seen = {
+            (dso, active.transformer_id, active.hub_id)
+            for dso, cpo, active in self.known.values()
+            if cpo == caller.tenant_id
+        }
+        return lambda owner, transformer_id, hub_id: (owner, transformer_id, hub_id) in seen
 
 
 @dataclass
@@ -210,9 +219,7 @@ def running_capacity(
     server = _PlanningServer(settings_for(data_dir, **values), engine=engine, **(server_arguments or {}))
     server.agreements, server.heard = FakeAgreements(), HeardPlans()
     with server, open_channel(server.port) as channel:
-        yield RunningCapacity(
-            server, channel=channel, engine=engine, agreements=server.agreements, heard=server.heard
-        )
+        yield RunningCapacity(server, channel=channel, engine=engine, agreements=server.agreements, heard=server.heard)
 
 
 def grid(steps: int = STEPS, step_s: int = 900, start_s: int = START_S) -> time_grid_pb2.TimeGrid:

@@ -189,5 +189,4 @@ def _middles(cuts_s: FloatArray) -> FloatArray:
     """Middles of the pieces between cuts; slivers are none."""
     edges_s: FloatArray = np.unique(cuts_s)
     wide = np.diff(edges_s) > _TIME_TOLERANCE_S
-    middles: FloatArray = (0.5 * edges_s[:-1] + 0.5 * edges_s[1:])[wide]
-    return middles
+    return (edges_s[:-1] + 0.5 * np.diff(edges_s))[wide]

@@ -14,10 +14,11 @@ from evflex.engine.capacity.transformer import BaseLoad, Transformer
 from evflex.engine.supply_tree import BoolArray
 from evflex.engine.timegrid import TimeGrid
 from evflex.engine.validation import Rules, Violation
+from evflex.server.capacity.agreements import ActiveTerms
 from evflex.server.capacity.decode_hubs import decode_hub
 from evflex.server.capacity.decode_loading import decode_loading
 from evflex.server.capacity.decode_transformer import decode_contingency, decode_n1_rated_kva, decode_transformer
-from evflex.server.capacity.hub_terms import AgreedHub, terms_of_hub
+from evflex.server.capacity.hub_terms import terms_of_hub
 from evflex.server.capacity.terms import Terms
 from evflex.server.fields import check_id, check_request_id, duration_s, known_member, merged, read_grid
 
@@ -100,7 +101,7 @@ def decode_rating(request: RateRequest) -> DecodedRating:
 
 
 def decode_allocation(
-    request: AllocateRequest, agreed: Mapping[str, AgreedHub], default_time_limit_s: float
+    request: AllocateRequest, agreed: Mapping[str, ActiveTerms], default_time_limit_s: float
 ) -> DecodedAllocation:
     """Turn a request into the engine's model.
 
@@ -142,7 +143,7 @@ def _situation(rules: Rules, request: RateRequest | AllocateRequest) -> _Situati
 def _hubs(
     rules: Rules,
     request: AllocateRequest,
-    agreed: Mapping[str, AgreedHub],
+    agreed: Mapping[str, ActiveTerms],
     grid: TimeGrid,
 ) -> tuple[tuple[Hub, ...], tuple[Terms, ...]]:
     transformer_id = request.transformer.transformer_id

@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from math import inf, isfinite
 from typing import Protocol
 
+from google.rpc import code_pb2
+
 from evflex.capacity.v1 import agreement_pb2, hub_pb2
 from evflex.engine.validation import Rules
+from evflex.server.caller import Caller
+from evflex.server.capacity.agreements import ActiveTerms
 from evflex.server.capacity.terms import Terms, read_terms
+from evflex.server.errors import ServiceError
 from evflex.server.fields import check_id
-
-
-@dataclass(frozen=True, slots=True)
-class AgreedHub:
-    """An active agreement.
-
-    Attributes:
-        hub_id: Hub that it is about.
-        transformer_id: Transformer that feeds the hub.
-        terms: Terms in force.
-    """
-
-    hub_id: str
-    transformer_id: str
-    terms: Terms
 
 
 class AgreementTerms(Protocol):
     """Agreements that the server keeps."""
 
-    def active_terms(self, party: str, agreement_ids: Collection[str]) -> Mapping[str, AgreedHub]:
-        """Those of these agreements that are active, and that the tenant is a party of."""
+    def active_terms(self, caller: Caller, agreement_id: str) -> ActiveTerms:
+        """Terms in force of an agreement.
+
+        Raises:
+            ServiceError: NOT_FOUND, the caller may not share by it; FAILED_PRECONDITION, it is not active.
+        """
+
+
+def agreed_terms(agreements: AgreementTerms, hubs: Sequence[hub_pb2.Hub], caller: Caller) -> dict[str, ActiveTerms]:
+    """Terms in force of the agreements that hubs name, but for those that the caller may not share by."""
+    agreed = {}
+    for agreement_id in {hub.agreement_id for hub in hubs if hub.agreement_id}:
+        try:
+            agreed[agreement_id] = agreements.active_terms(caller, agreement_id)
+        except ServiceError as error:
+            if error.code not in (code_pb2.NOT_FOUND, code_pb2.FAILED_PRECONDITION):
+                raise
+    return agreed
 
 
 def terms_of_hub(
-    rules: Rules, hub: hub_pb2.Hub, transformer_id: str, agreed: Mapping[str, AgreedHub], path: str
+    rules: Rules, hub: hub_pb2.Hub, transformer_id: str, agreed: Mapping[str, ActiveTerms], path: str
 ) -> Terms:
     """What a hub is entitled to; a fault is reported, and such terms grant nothing.
 
@@ -44,7 +49,7 @@ def terms_of_hub(
         rules: Receives the faults.
         hub: The hub.
         transformer_id: Transformer that feeds it.
-        agreed: Agreements that hubs name, as :class:`AgreementTerms` gives them.
+        agreed: What :func:`agreed_terms` has found.
         path: Where the hub stands in the request.
     """
     check_id(rules, f"{path}.agreement_id", hub.agreement_id)

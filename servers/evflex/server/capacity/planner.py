@@ -28,7 +28,7 @@ from evflex.server.capacity.decode_request import (
 )
 from evflex.server.capacity.encode_allocation import encode_allocation
 from evflex.server.capacity.encode_rating import TransformerRating, encode_rating
-from evflex.server.capacity.hub_terms import AgreementTerms
+from evflex.server.capacity.hub_terms import AgreementTerms, agreed_terms
 from evflex.server.capacity.limits import check_allocation_limits, check_rating_limits
 from evflex.server.capacity.notice import with_notice
 from evflex.server.capacity.stored_allocation import new_allocation, shown
@@ -137,8 +137,7 @@ class CapacityPlanner:
     def _checked(self, request: AllocateRequest, call: Call) -> DecodedAllocation:
         """The request in the engine's terms, every rule checked, notice included."""
         time_limit_s = solve_time_s(self.settings, call.remaining_s(self.settings.default_deadline_s))
-        named = {hub.agreement_id for hub in request.hubs if hub.agreement_id}
-        agreed = self.agreements.active_terms(call.caller.tenant_id, named) if named else {}
+        agreed = agreed_terms(self.agreements, request.hubs, call.caller)
         decoded = decode_allocation(request, agreed, time_limit_s)
         previous = self._previous(request, call.caller, decoded.wire)
         if violations := decoded.violations():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import grpc
@@ -19,10 +20,10 @@ from evflex.server.store.requests import request_key
 
 
 class HubVisibility(Protocol):
-    """Whose hubs a charge point operator sees."""
+    """Who sees what is planned for a hub."""
 
-    def visible_hubs(self, party: str) -> frozenset[tuple[str, str]]:
-        """System operator and hub of each active agreement that the tenant is a party of."""
+    def visible_hubs(self, caller: Caller) -> Callable[[str, str, str], bool]:
+        """A predicate of owner, transformer and hub: whether the caller may see the capacity of that hub."""
 
 
 class PlanningRpcs:
@@ -106,9 +107,9 @@ class PlanningRpcs:
             raise not_found("allocation", allocation_id)
         if row.tenant_id == caller.tenant_id:
             return shown(row)
-        seen = {hub_id for owner, hub_id in self._visibility.visible_hubs(caller.tenant_id) if owner == row.tenant_id}
-        # most callers see nothing of most allocations, which then need not be read
-        message = shown(row) if seen else None
-        if message is None or not keep_partys_own(message, seen):
+        message, may_see = shown(row), self._visibility.visible_hubs(caller)
+        own = [hub.hub_id for hub in message.hubs if may_see(row.tenant_id, row.transformer_id, hub.hub_id)]
+        if not own:
             raise not_found("allocation", allocation_id)
+        keep_partys_own(message, own)
         return message

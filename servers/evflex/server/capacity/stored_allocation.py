@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from evflex.capacity.v1 import allocation_pb2
 from evflex.engine.validation import Rules
@@ -47,14 +47,12 @@ def shown(row: AllocationRow) -> allocation_pb2.Allocation:
     return message
 
 
-def keep_partys_own(message: allocation_pb2.Allocation, hub_ids: Collection[str]) -> bool:
-    """Leave what a charge point operator may see: its hubs, and what they get; False where none is its own."""
-    kept = [hub.hub_id for hub in message.hubs if hub.hub_id in hub_ids]
-    keep_hubs(message, kept)
+def keep_partys_own(message: allocation_pb2.Allocation, hub_ids: Sequence[str]) -> None:
+    """Leave what the charge point operator of these hubs may see: the hubs, and what they get."""
+    keep_hubs(message, hub_ids)
     for name in _OPERATORS_OWN:
         message.ClearField(name)
     _keep_rows(message, [row for row in message.limit_violations if row.hub_id], message.binding)
-    return bool(kept)
 
 
 def check_hubs(message: allocation_pb2.Allocation, hub_ids: Sequence[str]) -> None:

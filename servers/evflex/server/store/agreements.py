@@ -141,13 +141,13 @@ class AgreementRows:
     def create(
         self, parties: tuple[str, str], area_id: str, hub_id: str, transformer_id: str, now_unix_us: int
     ) -> AgreementRow:
-        """Store a head without terms."""
+        """Store the head of an agreement whose version 1 is proposed; its terms are added next."""
         dso_party, cpo_party = parties
         values: dict[str, Any] = {
             **common_values(dso_party, area_id, now_unix_us),
             "agreement_id": str(uuid.uuid4()), "sequence": next_sequence(self._connection, agreements),
             "cpo_party": cpo_party, "hub_id": hub_id, "transformer_id": transformer_id,
-            "state": int(AgreementState.PROPOSED), "active_version": 0, "last_version": 0,
+            "state": int(AgreementState.PROPOSED), "active_version": 0, "last_version": 1,
         }  # fmt: skip
         self._connection.execute(agreements.insert(), values)
         return AgreementRow(**values)

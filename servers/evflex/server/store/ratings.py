@@ -110,7 +110,8 @@ class RatingStore:
                 "rating_id": str(uuid.uuid4()), "sequence": next_sequence(connection, transformer_ratings),
                 "transformer_id": new.transformer_id, "start_unix_s": new.grid.start_unix_s,
                 "end_unix_s": new.grid.end_unix_s, "step_s": new.grid.step_s, "step_count": new.grid.step_count,
-                "headroom_n_kva": pack_doubles(new.headroom_n_kva), "headroom_n1_kva": pack_doubles(new.headroom_n1_kva), "payload": new.payload,
+                "headroom_n_kva": pack_doubles(new.headroom_n_kva),
+                "headroom_n1_kva": pack_doubles(new.headroom_n1_kva), "payload": new.payload,
             }  # fmt: skip
             connection.execute(transformer_ratings.insert(), row)
             log_request(
