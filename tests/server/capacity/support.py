@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import numpy as np
@@ -45,6 +45,7 @@ from evflex.server.store.ratings import RatingStore
 from evflex.server.store.retention import Retention
 from tests.server.support import START_S, FakeEngine, Running, open_channel, settings_for
 
+Request = TypeVar("Request", api.RateTransformerRequest, api.AllocateCapacityRequest)
 STEPS = 4
 FINAL_STATE = ThermalState(55.0, 21.0, 8.0)
 
@@ -188,7 +189,7 @@ class _PlanningServer(Server):
             RatingStore(self._database, retention), self.agreements, self.heard, self.metrics,
         )  # fmt: skip
         server = super()._build(charging, dispatch)
-        servicer = _Servicer(planner, self.agreements)
+        servicer = _Servicer(planner, self.agreements)  # type: ignore[abstract]  # the rest is served elsewhere
         capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(servicer, server)
         return server
 
@@ -281,7 +282,7 @@ def allocate_request(steps: int = STEPS, **fields: Any) -> api.AllocateCapacityR
     return _with(request, fields)
 
 
-def _with(request: Any, fields: Mapping[str, Any]) -> Any:
+def _with(request: Request, fields: Mapping[str, Any]) -> Request:
     for name, value in fields.items():
         if isinstance(value, Message):
             getattr(request, name).CopyFrom(value)
