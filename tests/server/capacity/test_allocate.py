@@ -18,7 +18,7 @@ from evflex.engine.capacity.hub import ANY_COUNT
 from evflex.engine.capacity.model import AllocationPolicy
 from evflex.engine.validation import InvalidProblemError, Violation
 from evflex.server.caller import Caller
-from tests.server.capacity.support import (
+from tests.server.capacity.planning_support import (
     FINAL_STATE,
     STEPS,
     FakeCapacityEngine,

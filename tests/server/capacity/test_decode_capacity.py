@@ -33,7 +33,7 @@ from evflex.server.capacity.decode_transformer import decode_transformer
 from evflex.server.capacity.notice import with_notice
 from evflex.server.capacity.terms import Terms
 from evflex.server.messages import timestamp
-from tests.server.capacity.support import (
+from tests.server.capacity.planning_support import (
     STEPS,
     allocate_request,
     car,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from evflex.capacity.v1 import capacity_service_pb2 as api
 from evflex.capacity.v1 import transformer_pb2
-from tests.server.capacity.support import (
+from tests.server.capacity.planning_support import (
     STEPS,
     RunningCapacity,
     allocate_request,

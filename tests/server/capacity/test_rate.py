@@ -17,7 +17,7 @@ from evflex.engine.validation import InvalidProblemError, Violation
 from evflex.server.caller import Caller
 from evflex.server.store.capacity import CapacityStore
 from evflex.server.store.retention import Retention
-from tests.server.capacity.support import (
+from tests.server.capacity.planning_support import (
     STEPS,
     FakeCapacityEngine,
     RunningCapacity,
