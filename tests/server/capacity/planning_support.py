@@ -1,10 +1,10 @@
-"""What the tests of capacity share: requests, agreements, and a solver to put in the kernels' place."""
+"""What the tests of planning capacity share: requests, agreements, and a solver to put in the kernels' place."""
 
 from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
@@ -33,14 +33,15 @@ from evflex.engine.termination import StoppedBy, Termination, TerminationReason
 from evflex.engine.validation import Rules
 from evflex.server.app import Server
 from evflex.server.caller import Caller
-from evflex.server.capacity.agreements import ActiveTerms
+from evflex.server.capacity.agreement_rpcs import AgreementRpcs
+from evflex.server.capacity.agreements import ActiveTerms, Agreements
 from evflex.server.capacity.planner import CapacityPlanner
 from evflex.server.capacity.planning_rpcs import PlanningRpcs
 from evflex.server.capacity.terms import Terms
 from evflex.server.charging.servicer import ChargingServicer
 from evflex.server.dispatch.servicer import DispatchServicer
-from evflex.server.errors import not_found
 from evflex.server.store.allocations import AllocationStore
+from evflex.server.store.capacity import CapacityStore
 from evflex.server.store.ratings import RatingStore
 from evflex.server.store.retention import Retention
 from tests.server.support import START_S, FakeEngine, Running, open_channel, settings_for
@@ -146,11 +147,9 @@ class FakeAgreements:
         }  # fmt: skip
         self.known[agreement_id] = (dso, cpo, ActiveTerms(agreement_id, 1, hub_id, "trafo-1", Terms(**values)))
 
-    def active_terms(self, caller: Caller, agreement_id: str) -> ActiveTerms:
-        dso, _, active = self.known.get(agreement_id, ("", "", None))
-        if active is None or dso != caller.tenant_id:
-            raise not_found("agreement", agreement_id)
-        return active
+    def all_active_terms(self, caller: Caller, agreement_ids: Collection[str]) -> dict[str, ActiveTerms]:
+        named = {name: self.known[name] for name in agreement_ids if name in self.known}
+        return {name: active for name, (dso, _, active) in named.items() if dso == caller.tenant_id}
 
     def visible_hubs(self, caller: Caller) -> Callable[[str, str, str], bool]:
         seen = {
@@ -171,25 +170,31 @@ class HeardPlans:
         self.plans.append((owner_tenant, allocation_id, list(hub_ids)))
 
 
-class _Servicer(PlanningRpcs, capacity_service_pb2_grpc.CapacityServiceServicer):
-    """The planning part of the service alone."""
+class _Servicer(PlanningRpcs, AgreementRpcs, capacity_service_pb2_grpc.CapacityServiceServicer):
+    """The part of the service that is about planning, and agreements."""
+
+    def __init__(self, planner: CapacityPlanner, agreements: FakeAgreements | Agreements, kept: Agreements) -> None:
+        PlanningRpcs.__init__(self, planner, agreements)
+        AgreementRpcs.__init__(self, kept)
 
 
 class _PlanningServer(Server):
     """A server that has it."""
 
-    agreements: FakeAgreements
+    agreements: FakeAgreements | None
     heard: HeardPlans
 
     def _build(self, charging: ChargingServicer, dispatch: DispatchServicer) -> grpc.Server:
         settings = self.settings
         retention = Retention(settings.change_retention_days, settings.request_retention_days)
+        kept = Agreements(CapacityStore(self._database, retention))
+        agreements = self.agreements or kept
         planner = CapacityPlanner(
             settings, self._engine, self.pool, AllocationStore(self._database, retention),
-            RatingStore(self._database, retention), self.agreements, self.heard, self.metrics,
+            RatingStore(self._database, retention), agreements, self.heard, self.metrics,
         )  # fmt: skip
         server = super()._build(charging, dispatch)
-        servicer = _Servicer(planner, self.agreements)  # type: ignore[abstract]  # the rest is served elsewhere
+        servicer = _Servicer(planner, agreements, kept)  # type: ignore[abstract]  # the rest is served elsewhere
         capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(servicer, server)
         return server
 
@@ -212,15 +217,17 @@ def running_capacity(
     data_dir: Path,
     engine: FakeCapacityEngine | None = None,
     *,
+    fake_agreements: bool = True,
     server_arguments: dict[str, Any] | None = None,
     **values: Any,
 ) -> Iterator[RunningCapacity]:
-    """A server in this process with the fake engine."""
+    """A server in this process with the fake engine, and fake agreements or those that it keeps."""
     engine = engine or FakeCapacityEngine()
     server = _PlanningServer(settings_for(data_dir, **values), engine=engine, **(server_arguments or {}))
-    server.agreements, server.heard = FakeAgreements(), HeardPlans()
+    agreements, server.heard = FakeAgreements(), HeardPlans()
+    server.agreements = agreements if fake_agreements else None
     with server, open_channel(server.port) as channel:
-        yield RunningCapacity(server, channel=channel, engine=engine, agreements=server.agreements, heard=server.heard)
+        yield RunningCapacity(server, channel=channel, engine=engine, agreements=agreements, heard=server.heard)
 
 
 def grid(steps: int = STEPS, step_s: int = 900, start_s: int = START_S) -> time_grid_pb2.TimeGrid:

@@ -179,6 +179,33 @@ def test_an_agreement_of_others_is_none(here: RunningCapacity) -> None:
     assert set(violations_of(error)) == {"hubs[0].agreement_id"}
 
 
+def test_terms_that_two_parties_have_agreed_on_are_shared_by(tmp_path: Path) -> None:
+    with running_capacity(tmp_path, fake_agreements=False) as here:
+        agreement = terms(
+            firm_kw=3.0, conditional_kw=4.0, priority=5, hub_id="hub-1", transformer_id="trafo-1",
+            dso_party="default", cpo_party="cpo-1",
+        )  # fmt: skip
+        propose = api.ProposeAgreementRequest(request_id=str(uuid.uuid4()), agreement=agreement)
+        proposed = here.capacity.ProposeAgreement(propose).agreement
+        named = hub("hub-1", agreement_id=proposed.agreement_id)
+        assert set(violations_of(refused(allocated, here, hubs=[named]))) == {"hubs[0].agreement_id"}
+        accept = api.AcceptAgreementRequest(
+            request_id=str(uuid.uuid4()), agreement_id=proposed.agreement_id, version=proposed.version
+        )
+        here.capacity.AcceptAgreement(accept, metadata=OTHER)
+        whole = allocated(here, store=True, hubs=[named, hub("hub-2")])
+        (first, _) = here.engine.problems[-1].hubs
+        assert (first.firm_kw[0], first.conditional_kw[0], first.priority) == (3.0, 4.0, 5)
+        # the other party sees its hub, and may not share the transformer
+        assert list(got(here, whole.allocation_id, metadata=OTHER).hubs) == [whole.hubs[0]]
+        assert set(violations_of(refused(allocated, here, "cpo-1", hubs=[named]))) == {"hubs[0].agreement_id"}
+        end = api.EndAgreementRequest(request_id=str(uuid.uuid4()), agreement_id=proposed.agreement_id)
+        here.capacity.EndAgreement(end)
+        assert set(violations_of(refused(allocated, here, hubs=[named]))) == {"hubs[0].agreement_id"}
+        lookup = api.GetAllocationRequest(allocation_id=whole.allocation_id)
+        assert refused(here.capacity.GetAllocation, lookup, metadata=OTHER).code() is grpc.StatusCode.NOT_FOUND
+
+
 def test_the_same_request_has_the_same_answer(here: RunningCapacity) -> None:
     here.agreements.add("passing", "hub-1")
     request = allocate_request(store=True, hubs=[hub("hub-1", agreement_id="passing")])
