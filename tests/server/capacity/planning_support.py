@@ -178,7 +178,7 @@ class _Servicer(PlanningRpcs, AgreementRpcs, capacity_service_pb2_grpc.CapacityS
         AgreementRpcs.__init__(self, kept)
 
 
-class _PlanningServer(Server):
+class PlanningServer(Server):
     """A server that has it."""
 
     agreements: FakeAgreements | None
@@ -223,7 +223,7 @@ def running_capacity(
 ) -> Iterator[RunningCapacity]:
     """A server in this process with the fake engine, and fake agreements or those that it keeps."""
     engine = engine or FakeCapacityEngine()
-    server = _PlanningServer(settings_for(data_dir, **values), engine=engine, **(server_arguments or {}))
+    server = PlanningServer(settings_for(data_dir, **values), engine=engine, **(server_arguments or {}))
     agreements, server.heard = FakeAgreements(), HeardPlans()
     server.agreements = agreements if fake_agreements else None
     with server, open_channel(server.port) as channel:
