@@ -164,10 +164,12 @@ class FakeAgreements:
 class HeardPlans:
     """What watchers were told of stored allocations."""
 
-    plans: list[tuple[str, str, list[str]]] = field(default_factory=list)
+    plans: list[tuple[str, str, list[str], str, str]] = field(default_factory=list)
 
-    def planned(self, owner_tenant: str, allocation_id: str, hub_ids: Sequence[str]) -> None:
-        self.plans.append((owner_tenant, allocation_id, list(hub_ids)))
+    def planned(
+        self, owner_tenant: str, allocation_id: str, hub_ids: Sequence[str], transformer_id: str, area_id: str
+    ) -> None:
+        self.plans.append((owner_tenant, allocation_id, list(hub_ids), transformer_id, area_id))
 
 
 class _Servicer(PlanningRpcs, AgreementRpcs, capacity_service_pb2_grpc.CapacityServiceServicer):

@@ -128,7 +128,7 @@ def test_a_kept_allocation_can_be_read_again_and_watchers_hear_of_it(here: Runni
     assert answer.tenant_id == "default"
     assert answer.create_time == answer.update_time
     assert got(here, answer.allocation_id) == answer
-    assert here.heard.plans[-1] == ("default", answer.allocation_id, ["hub-1", "hub-2"])
+    assert here.heard.plans[-1] == ("default", answer.allocation_id, ["hub-1", "hub-2"], "trafo-1", "north")
 
 
 def test_hubs_of_an_allocation_can_be_named(here: RunningCapacity) -> None:

@@ -46,8 +46,10 @@ from evflex.server.wire import check_unary_size
 class PlanListener(Protocol):
     """Who wants to hear of stored allocations."""
 
-    def planned(self, owner_tenant: str, allocation_id: str, hub_ids: Sequence[str]) -> None:
-        """An allocation of a tenant was stored that concerns these hubs."""
+    def planned(
+        self, owner_tenant: str, allocation_id: str, hub_ids: Sequence[str], transformer_id: str, area_id: str
+    ) -> None:
+        """An allocation of a tenant was stored that concerns these hubs of a transformer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,8 @@ class CapacityPlanner:
             return message
         row, is_own = self.allocations.save(new_allocation(key, message, self.now_unix_us()))
         if is_own:
-            self.listener.planned(row.tenant_id, row.allocation_id, [hub.hub_id for hub in message.hubs])
+            hub_ids = [hub.hub_id for hub in message.hubs]
+            self.listener.planned(row.tenant_id, row.allocation_id, hub_ids, row.transformer_id, row.area_id)
         return shown(row)
 
     def _checked(self, request: AllocateRequest, call: Call) -> DecodedAllocation:
