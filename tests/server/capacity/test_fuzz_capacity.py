@@ -38,7 +38,7 @@ SERVICE = api.DESCRIPTOR.services_by_name["CapacityService"]
 PLANNING = ("RateTransformer", "AllocateCapacity", "GetAllocation", "ListAllocations", "DeleteAllocation")
 REFUSALS = {
     grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.DEADLINE_EXCEEDED,  # a time limit of a nanosecond
 }  # fmt: skip
 # Any value will do.
 FREE = {"priority"}
