@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from evflex.engine import charging, dispatch
+from evflex.engine import capacity, charging, dispatch
 from evflex.engine.capacity.allocation import Allocation, Rating
 from evflex.engine.capacity.model import AllocationOptions, AllocationProblem, RatingProblem
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
@@ -67,12 +67,12 @@ class CapacityEngine(Protocol):
     """Rates transformers and shares their capacity."""
 
     def rate_transformer(self, problem: RatingProblem) -> Rating:
-        """Rate a transformer; see :func:`evflex.engine.capacity.rating.rate_transformer`."""
+        """Rate a transformer; see :func:`evflex.engine.capacity.rate_transformer`."""
 
     def allocate_capacity(
         self, problem: AllocationProblem, options: AllocationOptions, cancel: threading.Event
     ) -> Allocation:
-        """Share capacity between hubs; see :func:`evflex.engine.capacity.allocate.allocate_capacity`."""
+        """Share capacity between hubs; see :func:`evflex.engine.capacity.allocate_capacity`."""
 
 
 class Engine(ChargingEngine, DispatchEngine, CapacityEngine, Protocol):
@@ -86,6 +86,7 @@ class KernelEngine:
         """See :class:`ChargingEngine`."""
         charging.warm_up()
         dispatch.warm_up()
+        capacity.warm_up()
 
     def plan_portfolio(
         self,
@@ -103,17 +104,13 @@ class KernelEngine:
 
     def rate_transformer(self, problem: RatingProblem) -> Rating:
         """See :class:`CapacityEngine`."""
-        from evflex.engine.capacity.rating import rate_transformer
-
-        return rate_transformer(problem)
+        return capacity.rate_transformer(problem)
 
     def allocate_capacity(
         self, problem: AllocationProblem, options: AllocationOptions, cancel: threading.Event
     ) -> Allocation:
         """See :class:`CapacityEngine`."""
-        from evflex.engine.capacity.allocate import allocate_capacity
-
-        return allocate_capacity(problem, options, cancel)
+        return capacity.allocate_capacity(problem, options, cancel)
 
     def optimize_schedule(
         self, problem: ScheduleProblem, options: ScheduleOptions, cancel: threading.Event | None = None

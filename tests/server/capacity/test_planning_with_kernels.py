@@ -13,8 +13,7 @@ from hypothesis import given
 from evflex.capacity.v1 import allocation_pb2, capacity_service_pb2_grpc
 from evflex.capacity.v1 import capacity_service_pb2 as api
 from evflex.common.v1 import termination_pb2
-from evflex.engine.capacity.model import AllocationPolicy
-from evflex.engine.capacity.warm_up import warm_up
+from evflex.engine.capacity import AllocationPolicy, warm_up
 from tests.server.capacity.planning_support import (
     FakeAgreements,
     HeardPlans,
