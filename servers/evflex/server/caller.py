@@ -40,6 +40,11 @@ class Caller:
                 metadata={"scope": scope},
             )
 
+    def require_area(self, area_id: str) -> None:
+        """Raise PERMISSION_DENIED unless the caller may use this area."""
+        if not self.may_use_area(area_id):
+            raise ServiceError(code_pb2.PERMISSION_DENIED, "AREA_NOT_ALLOWED", "the caller may not use this area_id")
+
     def may_use_area(self, area_id: str) -> bool:
         """Whether the caller may read and write things of this area."""
         return self.areas is None or area_id in self.areas
