@@ -27,8 +27,8 @@ _TICK_S = 1.0
 class CapacityTracker:
     """Holds what is known of a transformer and its hubs; not for several threads at once.
 
-    It has no clock: each method is told the wall clock, for stamps and the age of measurements, and the monotonic clock,
-    for silence, ramps and turns, which a jump of the wall clock therefore neither prolongs nor ends.
+    It has no clock: each method is told the wall clock, for stamps and the age of measurements, and the monotonic
+    clock, for silence, ramps and turns, which a jump of the wall clock therefore neither prolongs nor ends.
     """
 
     def __init__(self, setup: TrackerSetup) -> None:
@@ -126,10 +126,10 @@ class CapacityTracker:
             self._demand_kw[wish.hub], self._connected[wish.hub] = wish.demand_kw, wish.connected_evs
         if wishes:
             self._read_wishes()
-        before_kw, had_fallen = self._capacity_kw.copy(), self._fallen_back
-        self._fall_back_if_silent(now_monotonic_s)
+        before_kw = self._capacity_kw.copy()
+        falls = not self._fallen_back and self._falls_back(now_monotonic_s)
         self._step(now_monotonic_s)
-        changed = self._changed(before_kw) if self._fallen_back == had_fallen else self._every_hub()
+        changed = self._every_hub() if falls else self._changed(before_kw)
         return self._update(now_unix_s, now_monotonic_s, changed)
 
     def tick(self, now_unix_s: float, now_monotonic_s: float) -> TrackedUpdate:
@@ -137,9 +137,9 @@ class CapacityTracker:
         if self._fallen_back:
             return self._update(now_unix_s, now_monotonic_s, _NO_HUBS)
         before_kw = self._capacity_kw.copy()
-        self._fall_back_if_silent(now_monotonic_s)
+        falls = self._falls_back(now_monotonic_s)
         self._step(now_monotonic_s)
-        changed = self._every_hub() if self._fallen_back else self._changed(before_kw)
+        changed = self._every_hub() if falls else self._changed(before_kw)
         return self._update(now_unix_s, now_monotonic_s, changed)
 
     @property
@@ -188,9 +188,10 @@ class CapacityTracker:
         self._voltage_v = sample.voltage_v
         self._last_unix_s, self._heard_s = sample.unix_s, now_s
 
-    def _fall_back_if_silent(self, now_s: float) -> None:
-        if now_s - self._heard_s >= self.setup.max_silence_s:
-            self._fallen_back = True
+    def _falls_back(self, now_s: float) -> bool:
+        """Put the hubs on their fallback where nothing was heard for too long."""
+        self._fallen_back = now_s - self._heard_s >= self.setup.max_silence_s
+        return self._fallen_back
 
     def _step(self, now_s: float) -> None:
         """Decide anew what each hub may draw."""
@@ -215,8 +216,9 @@ class CapacityTracker:
             lacks = self._capacity_kw < self._wanted_kw - _TOLERANCE_KW
             self._reason = np.where(lacks, int(BindingReason.SILENCE), 0)
             return
+        rise_ratio = setup.ramp_ratio_per_min * seconds / 60.0
         release(
-            self._target_kw, self._given_kw, hubs.min_kw_per_ev, hubs.max_kw * (setup.ramp_ratio_per_min * seconds / 60.0),
+            self._target_kw, self._given_kw, hubs.min_kw_per_ev, hubs.max_kw * rise_ratio,
             hubs.max_kw * setup.dead_band_ratio, self._allowed_kw, self._capacity_kw,
         )  # fmt: skip
         by_loading = BindingReason.CONTINGENCY if self._contingency else BindingReason.LOADING_RATIO

@@ -66,9 +66,7 @@ class ThermalOutlook:
         count = min(_MOST_HOLD_STEPS, ceil(hold_s / min(_LONGEST_HOLD_STEP_S, fastest_s / 8.0)))
         hold = hold_s * np.arange(1, count + 1) / count
         settling = np.geomspace(fastest_s / 16.0, 16.0 * slowest_s, _SETTLING_STEPS)
-        return cls(
-            values, constants_s, np.exp(-hold[:, None] / constants_s), np.exp(-settling[:, None] / constants_s)
-        )
+        return cls(values, constants_s, np.exp(-hold[:, None] / constants_s), np.exp(-settling[:, None] / constants_s))
 
 
 @kernel
@@ -87,8 +85,15 @@ def advance(
 def lasting_loading(
     values: FloatArray, settling_keep: FloatArray, ambient_c: float, state: FloatArray, most_ratio: float
 ) -> tuple[float, int]:
-    """Largest load, up to ``most_ratio``, that can be held for ever from now on; and what bounds it, 0 for the ratio."""
+    """Largest load, up to ``most_ratio``, that can be held for ever from now on, and what bounds it: 0 for the ratio.
+
+    None can where a limit is broken already.
+    """
     top_oil, winding, gradient = state[0], state[1], state[2]
+    if top_oil + winding - gradient > values[6] + _MARGIN_K:
+        return 0.0, _HOT_SPOT
+    if top_oil > values[7] + _MARGIN_K:
+        return 0.0, _TOP_OIL
     reason = _settles(values, settling_keep, ambient_c, top_oil, winding, gradient, most_ratio)
     if reason == 0:
         return most_ratio, 0

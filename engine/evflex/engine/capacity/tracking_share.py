@@ -1,8 +1,8 @@
 """Capacity that hubs should have now: firm first, then conditional by the policy, and turns where shares are too small.
 
 A hub gets nothing or at least the minimum of one car. Hubs whose firm and conditional share together stay below it
-pool their shares: each collects what it was not given as credit (kWh), and who has most is served with its minimum for a
-turn. What the pool leaves is shared again between those that are served, so nothing is lost.
+pool their shares: each collects what it was not given as credit (kWh), and who has most is served with its minimum
+for a turn. What the pool leaves is shared again between those that are served, so nothing is lost.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _ROUNDING = 1e-9
 
 @kernel
 def share_firm(
-    free_kw: FloatArray, cut_kw: float, phase_share: FloatArray, firm_kw: FloatArray, rank: IntArray, given_kw: FloatArray
+    free_kw: FloatArray, cut_kw: float, phase_share: FloatArray, firm_kw: FloatArray, rank: IntArray,
+    given_kw: FloatArray,
 ) -> bool:  # fmt: skip
     """Fill ``given_kw`` with firm capacity, cut in the same proportion on each full phase; True when all is given.
 
@@ -117,10 +118,12 @@ def share_all(
             turn_start_s[h] = np.inf
     if pooled:
         _take_turns(
-            pooled, free_kw, cut_kw, phase_share, least_kw, now_s, rotation_s, credit_kwh, turn_start_s, target_kw, waits
+            pooled, free_kw, cut_kw, phase_share, least_kw, now_s, rotation_s, credit_kwh, turn_start_s, target_kw,
+            waits,
         )  # fmt: skip
         _share_the_rest(
-            policy, free_kw, cut_kw, phase_share, firm_kw, extra_kw, least_kw, weight, rank, entitled_kw, target_kw, waits
+            policy, free_kw, cut_kw, phase_share, firm_kw, extra_kw, least_kw, weight, rank, entitled_kw, target_kw,
+            waits,
         )  # fmt: skip
 
 
@@ -129,7 +132,7 @@ def _share_within(
     policy: int, free_kw: FloatArray, cut_kw: float, phase_share: FloatArray, taken_kw: FloatArray,
     floor_kw: FloatArray, most_kw: FloatArray, weight: FloatArray, rank: IntArray, shared_kw: FloatArray,
 ) -> None:  # fmt: skip
-    """Share by the policy what ``taken_kw`` leaves of the phases, and of the cut, which acts as one phase for all hubs."""
+    """Share by the policy what ``taken_kw`` leaves of the phases and of the cut, which is like one phase for all."""
     hubs = most_kw.shape[0]
     left_kw = free_kw.copy()
     for f in range(3):
@@ -150,7 +153,7 @@ def _take_turns(
     pooled: int, free_kw: FloatArray, cut_kw: float, phase_share: FloatArray, least_kw: FloatArray, now_s: float,
     rotation_s: float, credit_kwh: FloatArray, turn_start_s: FloatArray, target_kw: FloatArray, waits: BoolArray,
 ) -> None:  # fmt: skip
-    """Serve waiting hubs with their minimum: those whose turn lasts, then those with most credit, as far as they fit."""
+    """Serve waiting hubs with their minimum where it fits: those whose turn lasts, then those with most credit."""
     hubs = least_kw.shape[0]
     left = np.empty(4)
     serving = 0

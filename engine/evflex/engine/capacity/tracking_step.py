@@ -1,7 +1,7 @@
 """One step of the control law: from the base load and the transformer's state to the capacity of each hub.
 
-The order is that of safety, firm capacity, conditional capacity. The load that the transformer can carry for ever bounds
-firm capacity. The load that it can carry until a silence would have put the hubs on firm capacity bounds all capacity.
+The order is that of safety, firm capacity, conditional capacity. The load that the transformer can carry for ever
+bounds firm capacity. The load that it can carry until a silence would have put the hubs on firm capacity bounds all.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def release(
         least_kw: Minimum of one car, (H,).
         rise_kw: Most that the ramp allows since the last step, (H,).
         band_kw: Dead band, (H,).
-        allowed_kw: How far the ramp has come, whether told or not, so that a rise that waits is not lost, (H,); moved on.
+        allowed_kw: How far the ramp has come, told or not, so that a rise that waits is not lost, (H,); moved on.
         capacity_kw: What each hub has been told, (H,); moved on.
     """
     for h in range(target_kw.shape[0]):

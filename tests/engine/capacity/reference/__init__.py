@@ -1,0 +1,1 @@
+"""Independent references of capacity: models, a checker, and random problems."""
