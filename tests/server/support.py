@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from evflex.charging.v1 import charging_service_pb2 as api
 from evflex.charging.v1 import charging_service_pb2_grpc, charging_session_pb2, tariff_pb2
 from evflex.common.v1 import supply_node_pb2, time_grid_pb2
+from evflex.engine.capacity.allocation import Allocation, Rating
+from evflex.engine.capacity.model import AllocationOptions, AllocationProblem, RatingProblem
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.schedule import LimitRows, Schedule, ScheduleFigures, SessionResults
 from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
@@ -156,6 +158,14 @@ class FakeEngine:
         raise NotImplementedError
 
     def setpoints_from_arrays(self, arrays: Mapping[str, NDArray[np.generic]]) -> Setpoints:
+        raise NotImplementedError
+
+    def rate_transformer(self, problem: RatingProblem) -> Rating:
+        raise NotImplementedError
+
+    def allocate_capacity(
+        self, problem: AllocationProblem, options: AllocationOptions, cancel: threading.Event
+    ) -> Allocation:
         raise NotImplementedError
 
     def _wait(self, time_limit_s: float, cancel: threading.Event) -> StoppedBy:

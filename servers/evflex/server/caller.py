@@ -13,6 +13,7 @@ from evflex.server.settings import Settings
 
 TENANT_KEY = "evflex-tenant"
 MAX_TENANT_LENGTH = 64
+TENANT_RULE = f"must be 1 to {MAX_TENANT_LENGTH} letters, digits, hyphens or underscores"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,11 @@ class Caller:
                 f"needs the scope {scope}",
                 metadata={"scope": scope},
             )
+
+    def require_area(self, area_id: str) -> None:
+        """Raise PERMISSION_DENIED unless the caller may use this area."""
+        if not self.may_use_area(area_id):
+            raise ServiceError(code_pb2.PERMISSION_DENIED, "AREA_NOT_ALLOWED", "the caller may not use this area_id")
 
     def may_use_area(self, area_id: str) -> bool:
         """Whether the caller may read and write things of this area."""
@@ -74,23 +80,22 @@ class TrustingResolver:
         if not named or not _is_local(peer):
             return Caller(self.default_tenant)
         tenant_id = named[-1]
-        if (
-            not isinstance(tenant_id, str)
-            or not 0 < len(tenant_id) <= MAX_TENANT_LENGTH
-            or not tenant_id.isascii()
-            or not tenant_id.replace("-", "").replace("_", "").isalnum()
-        ):
+        if not isinstance(tenant_id, str) or not is_tenant_id(tenant_id):
             raise ServiceError(
-                code_pb2.UNAUTHENTICATED,
-                "TENANT_INVALID",
-                f"metadata {TENANT_KEY} must be 1 to {MAX_TENANT_LENGTH} letters, digits, hyphens or underscores",
-            )
+                code_pb2.UNAUTHENTICATED, "TENANT_INVALID", f"metadata {TENANT_KEY} {TENANT_RULE}"
+            )  # fmt: skip
         return Caller(tenant_id)
 
 
 def caller_resolver(settings: Settings) -> CallerResolver:
     """The resolver that the settings ask for."""
     return TrustingResolver(settings.default_tenant)
+
+
+def is_tenant_id(text: str) -> bool:
+    """Whether a tenant may be called so."""
+    plain = text.isascii() and text.replace("-", "").replace("_", "").isalnum()
+    return 0 < len(text) <= MAX_TENANT_LENGTH and plain
 
 
 def _is_local(peer: str) -> bool:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evflex.engine import charging, dispatch
+from evflex.engine.capacity.allocation import Allocation, Rating
+from evflex.engine.capacity.model import AllocationOptions, AllocationProblem, RatingProblem
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.schedule import Schedule
 from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
@@ -61,7 +63,19 @@ class DispatchEngine(Protocol):
         """Powers of assets from what :meth:`Setpoints.to_arrays` gave."""
 
 
-class Engine(ChargingEngine, DispatchEngine, Protocol):
+class CapacityEngine(Protocol):
+    """Rates transformers and shares their capacity."""
+
+    def rate_transformer(self, problem: RatingProblem) -> Rating:
+        """Rate a transformer; see :func:`evflex.engine.capacity.rating.rate_transformer`."""
+
+    def allocate_capacity(
+        self, problem: AllocationProblem, options: AllocationOptions, cancel: threading.Event
+    ) -> Allocation:
+        """Share capacity between hubs; see :func:`evflex.engine.capacity.allocate.allocate_capacity`."""
+
+
+class Engine(ChargingEngine, DispatchEngine, CapacityEngine, Protocol):
     """All that the server needs."""
 
 
@@ -86,6 +100,20 @@ class KernelEngine:
     def setpoints_from_arrays(self, arrays: Mapping[str, NDArray[np.generic]]) -> Setpoints:
         """See :class:`DispatchEngine`."""
         return dispatch.setpoints_from_arrays(dict(arrays))
+
+    def rate_transformer(self, problem: RatingProblem) -> Rating:
+        """See :class:`CapacityEngine`."""
+        from evflex.engine.capacity.rating import rate_transformer
+
+        return rate_transformer(problem)
+
+    def allocate_capacity(
+        self, problem: AllocationProblem, options: AllocationOptions, cancel: threading.Event
+    ) -> Allocation:
+        """See :class:`CapacityEngine`."""
+        from evflex.engine.capacity.allocate import allocate_capacity
+
+        return allocate_capacity(problem, options, cancel)
 
     def optimize_schedule(
         self, problem: ScheduleProblem, options: ScheduleOptions, cancel: threading.Event | None = None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from itertools import chain
 from math import nan
+from typing import TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -22,6 +24,7 @@ MIN_TIMESTAMP_S = -62_135_596_800
 MAX_TIMESTAMP_S = 253_402_300_799
 MAX_DURATION_S = 315_576_000_000
 NANOS = 1_000_000_000
+Member = TypeVar("Member", bound=IntEnum)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -54,6 +57,12 @@ def check_ids(rules: Rules, table: str, columns: Mapping[str, Sequence[str]]) ->
             check_id(rules, f"{table}[{i}].{column}", value)
 
 
+def check_currency(rules: Rules, path: str, code: str) -> None:
+    """Report what is no currency of ISO 4217."""
+    sound = len(code) == 3 and code.isascii() and code.isalpha() and code.isupper()
+    rules.check(sound, path, f"must be three capital letters (ISO 4217), is {code[:20]!r}")
+
+
 def timestamp_s(rules: Rules, path: str, value: Timestamp) -> float:
     """Seconds since 1970-01-01 UTC; reports a time outside years 1 to 9999."""
     if not (MIN_TIMESTAMP_S <= value.seconds <= MAX_TIMESTAMP_S and 0 <= value.nanos < NANOS):
@@ -67,6 +76,18 @@ def duration_s(rules: Rules, path: str, value: Duration) -> float:
     if abs(seconds) > MAX_DURATION_S or abs(nanos) >= NANOS or seconds * nanos < 0:
         rules.check(False, path, "must be a valid duration (up to 10 000 years, seconds and nanos of one sign)")
     return seconds + nanos * 1e-9
+
+
+def known_member(rules: Rules, path: str, value: int, unspecified: Member) -> Member:
+    """The enum's member; what "unspecified" means also stands for an unknown value, which is reported."""
+    if not value:
+        return unspecified
+    kind = type(unspecified)
+    try:
+        return kind(value)
+    except ValueError:
+        rules.check(False, path, f"must be a known {kind.__name__}, is {value}")
+        return unspecified
 
 
 def read_grid(rules: Rules, path: str, message: Message) -> TimeGrid:
@@ -92,8 +113,13 @@ def sound_grid(rules: Rules, path: str, message: Message) -> TimeGrid | None:
     grid = read_grid(rules, path, message)
     found = Rules()
     sound = grid.validate(found, path)
-    rules.violations += merged(rules, found)[len(rules.violations) :]
+    take_over(rules, found)
     return grid if sound else None
+
+
+def take_over(rules: Rules, found: Rules) -> None:
+    """Add faults that the engine found early, but for those of fields reported already."""
+    rules.violations = merged(rules, found)
 
 
 def refuse(rules: Rules) -> None:

@@ -73,7 +73,7 @@ class RowLayout:
         encoded = [text.encode() for text in texts]
         joined = b"".join(encoded)
         ends = np.array(list(accumulate(map(len, encoded))), dtype=np.int64)
-        doubles = np.concatenate([columns(name) for name in self.doubles])
+        doubles = np.concatenate([np.empty(0), *(columns(name) for name in self.doubles)])
         ints = np.concatenate([columns(name) for name in self.ints])
         most_bytes = len(joined) + count * (2 * _MOST_VARINT + 2 + 9 * len(self.doubles) + 11 * len(self.ints))
         out = np.empty(most_bytes, dtype=np.uint8)

@@ -107,6 +107,12 @@ class Settings(BaseSettings):
     max_plan_series_steps: Count = Field(
         default=1_000_000, description="groups, limits and reserves together, times steps of one plan"
     )
+    max_hubs: Count = Field(default=2_000, description="hubs of one transformer")
+    max_hub_steps: Count = Field(default=40_000, description="hubs times steps of one allocation")
+    max_hub_sessions: Count = Field(default=20_000, description="sessions of all hubs of one allocation")
+    max_agreement_booked_steps: Count = Field(
+        default=1_000_000, description="steps of all bookings of one agreement that are neither released nor over"
+    )
     max_watched_sites: Count = Field(default=10_000, description="sites that one watch may name")
 
     default_deadline_s: Seconds = Field(default=30.0, description="time of a unary solve whose caller sets no deadline")

@@ -15,6 +15,7 @@ from evflex.server.errors import ServiceError, limit_exceeded
 _DELIMITED = 2
 _CHARGING = "/evflex.charging.v1.ChargingService"
 _DISPATCH = "/evflex.dispatch.v1.DispatchService"
+_CAPACITY = "/evflex.capacity.v1.CapacityService"
 # What to call instead of a unary RPC whose answer is too large.
 STREAMING_ALTERNATIVE = {
     f"{_CHARGING}/OptimizeSchedule": "use OptimizeSchedules, which streams the rows",
@@ -23,6 +24,10 @@ STREAMING_ALTERNATIVE = {
     f"{_CHARGING}/ListSchedules": "ask for a smaller page_size",
     f"{_DISPATCH}/ListPortfolios": "ask for a smaller page_size",
     f"{_DISPATCH}/ListPlans": "ask for a smaller page_size",
+    f"{_CAPACITY}/RateTransformer": "ask for fewer steps",
+    f"{_CAPACITY}/AllocateCapacity": "ask for fewer hubs, sessions or steps",
+    f"{_CAPACITY}/GetAllocation": "name hub_ids",
+    f"{_CAPACITY}/ListAllocations": "ask for a smaller page_size",
 }
 
 

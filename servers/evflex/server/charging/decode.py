@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, nan
-from typing import TypeVar
 
 import numpy as np
 from google.protobuf.message import Message
@@ -33,11 +32,10 @@ from evflex.server.fields import (
     check_ids,
     check_request_id,
     duration_s,
+    known_member,
     merged,
     read_grid,
 )
-
-_Choice = TypeVar("_Choice", ScheduleObjective, DepartureBeyondHorizon)
 
 # Stands for "not set" until the columns are arrays; no field allows this value.
 _ABSENT = -1.7e308
@@ -278,7 +276,7 @@ def _options(
         time_limit_s=min(time_limit_s, default_time_limit_s),
         relative_gap=options.relative_gap if options.HasField("relative_gap") else _DEFAULTS.relative_gap,
         absolute_gap=options.absolute_gap,
-        objective=_known(rules, "options.objective", ScheduleObjective, options.objective),
+        objective=known_member(rules, "options.objective", options.objective, ScheduleObjective.COST),
         shortfall_price_per_kwh=(
             options.shortfall_price_per_kwh if options.HasField("shortfall_price_per_kwh") else None
         ),
@@ -287,11 +285,11 @@ def _options(
         min_run_s=_duration_s(rules, "options", options, "min_run_duration"),
         departure_margin_s=_duration_s(rules, "options", options, "departure_margin_duration"),
         control_enabled=_bools(options.control_enabled),
-        departure_beyond_horizon=_known(
+        departure_beyond_horizon=known_member(
             rules,
             "options.departure_beyond_horizon",
-            DepartureBeyondHorizon,
             options.departure_beyond_horizon,
+            DepartureBeyondHorizon.FULL,
         ),
         terminal_value_per_kwh=options.terminal_value_per_kwh,
         change_cost_per_kwh=options.change_cost_per_kwh,
@@ -302,15 +300,6 @@ def _options(
 def _duration_s(rules: Rules, path: str, message: Message, name: str) -> float:
     """Seconds of a duration; 0 where it is absent."""
     return duration_s(rules, f"{path}.{name}", getattr(message, name)) if message.HasField(name) else 0.0
-
-
-def _known(rules: Rules, path: str, kind: type[_Choice], value: int) -> _Choice:
-    """The enum's member; unspecified means the first one, and so does, once reported, an unknown value."""
-    try:
-        return kind(value or 1)
-    except ValueError:
-        rules.check(False, path, f"must be a known {kind.__name__}, is {value}")
-        return kind(1)
 
 
 def _floats(values: Sequence[float]) -> FloatArray:

@@ -126,7 +126,7 @@ class Planner:
         # otherwise the engine alone checks its rules, once
         if decoded.wire.violations or request.validate_only or request.options.previous_schedule_id:
             problem, options = self._checked(request, caller, decoded)
-        self._check_area(request, caller)
+        caller.require_area(request.area_id)
         if request.validate_only:
             return Planned(into)
         if request.store:
@@ -164,7 +164,7 @@ class Planner:
             ServiceError: INVALID_ARGUMENT with every fault.
         """
         checked = self._checked(request, caller, decode_request(request, time_limit_s))
-        self._check_area(request, caller)
+        caller.require_area(request.area_id)
         return checked
 
     def store_plans(self, plans: Sequence[Planned]) -> list[ServiceError | None]:
@@ -223,12 +223,6 @@ class Planner:
             rules.check(False, PREVIOUS_FIELD, "must name a stored schedule of the same site")
             return None
         return stored.whole(row)
-
-    def _check_area(self, request: charging_service_pb2.OptimizeScheduleRequest, caller: Caller) -> None:
-        if not caller.may_use_area(request.area_id):
-            raise ServiceError(
-                code_pb2.PERMISSION_DENIED, "AREA_NOT_ALLOWED", "the caller may not plan in this area_id"
-            )
 
     def _solve(self, problem: ScheduleProblem, options: ScheduleOptions, cancel: threading.Event) -> Schedule:
         try:

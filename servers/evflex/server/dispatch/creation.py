@@ -10,13 +10,13 @@ from evflex.dispatch.v1 import dispatch_service_pb2, fleet_pb2
 from evflex.engine.dispatch.model import Fleet
 from evflex.engine.validation import Rules
 from evflex.server.dispatch.memory import Claim
-from evflex.server.dispatch.names import check_currency, check_names
+from evflex.server.dispatch.names import check_names
 from evflex.server.dispatch.portfolio import Portfolio, PortfolioNames, fleet_bytes
 from evflex.server.dispatch.profile_rules import UNKNOWN_KIND, by_grid, check_profiles, newest_profiles, profile_ids
 from evflex.server.dispatch.profiles import ProfileRows, profile_bytes
 from evflex.server.dispatch.read_fleet import ReadProfile, check_fleet, first_of, read_fleet, read_profiles
 from evflex.server.errors import invalid_field, limit_exceeded
-from evflex.server.fields import check_id, check_request_id
+from evflex.server.fields import check_currency, check_id, check_request_id
 from evflex.server.settings import Settings
 
 _Header = dispatch_service_pb2.CreatePortfolioHeader

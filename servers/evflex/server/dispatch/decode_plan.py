@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evflex.dispatch.v1 import dispatch_service_pb2, plan_pb2
-from evflex.engine.dispatch.align import largest_overlapping
+from evflex.engine.align import largest_overlapping
 from evflex.engine.dispatch.model import (
     DispatchProblem,
     Fleet,

@@ -77,8 +77,7 @@ class Keeper:
                 creation.add(path, chunk)
             portfolio = creation.finish()
             refuse(upload.rules)
-            if not caller.may_use_area(header.area_id):
-                raise _area_not_allowed()
+            caller.require_area(header.area_id)
             if header.validate_only:
                 self._check_new(caller, header.portfolio_id)
                 return dispatch_service_pb2.CreatePortfolioResponse(portfolio=portfolio_pb2.Portfolio())
@@ -260,7 +259,3 @@ def _check_visible(caller: Caller, row: PortfolioRow) -> None:
     """Raise NOT_FOUND where the caller may not use the area: then there is no such portfolio."""
     if not caller.may_use_area(row.area_id):
         raise not_found("portfolio", row.portfolio_id)
-
-
-def _area_not_allowed() -> ServiceError:
-    return ServiceError(code_pb2.PERMISSION_DENIED, "AREA_NOT_ALLOWED", "the caller may not use this area_id")

@@ -8,12 +8,6 @@ from evflex.engine.validation import Rules
 from evflex.server.fields import check_id
 
 
-def check_currency(rules: Rules, path: str, code: str) -> None:
-    """Report what is no currency of ISO 4217."""
-    sound = len(code) == 3 and code.isascii() and code.isalpha() and code.isupper()
-    rules.check(sound, path, f"must be three capital letters (ISO 4217), is {code[:20]!r}")
-
-
 def check_names(rules: Rules, lists: Mapping[str, Sequence[str]], known: Sequence[str] = ()) -> None:
     """Report names of groups and operators that are empty, malformed, or not unique among all lists and `known`."""
     seen = set(known)

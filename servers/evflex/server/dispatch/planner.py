@@ -12,7 +12,7 @@ import numpy as np
 from google.rpc import code_pb2
 
 from evflex.dispatch.v1 import dispatch_service_pb2, plan_pb2
-from evflex.engine.dispatch.align import mean_power
+from evflex.engine.align import mean_power
 from evflex.engine.dispatch.model import DispatchProblem, PlanOptions, Profiles
 from evflex.engine.dispatch.plan import PlanProgress
 from evflex.engine.termination import TerminationReason

@@ -42,6 +42,16 @@ def unpack_arrays(packed: bytes) -> dict[str, Array]:
     return arrays
 
 
+def pack_doubles(values: NDArray[np.float64]) -> bytes:
+    """Numbers and nothing else: little-endian doubles."""
+    return values.astype("<f8").tobytes()
+
+
+def unpack_doubles(packed: bytes) -> NDArray[np.float64]:
+    """The numbers, a copy that may be written, (n,)."""
+    return np.frombuffer(packed, dtype="<f8").astype(np.float64)
+
+
 def _is_constant(array: Array) -> bool:
     """Whether all values have the same bytes, NaN included."""
     bits = array.reshape(-1).view(f"u{array.itemsize}") if array.itemsize in (1, 2, 4, 8) else None

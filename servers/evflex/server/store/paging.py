@@ -33,3 +33,9 @@ def newest_first(
         query = query.where(table.c.sequence < before_sequence)
     with database.reading() as connection:
         return list(connection.execute(query.order_by(table.c.sequence.desc()).limit(size)).all())
+
+
+def next_sequence(connection: sa.Connection, table: sa.Table) -> int:
+    """Number of the row that is stored next; writers take turns, so no other gets it."""
+    newest: int | None = connection.execute(sa.select(sa.func.max(table.c.sequence))).scalar()
+    return (newest or 0) + 1

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from evflex.server.store.tables import blocks, changes, dispatch_requests, plans, portfolios, schedule_requests
+from evflex.server.store.tables import (
+    blocks,
+    capacity_requests,
+    changes,
+    dispatch_requests,
+    plans,
+    portfolios,
+    schedule_requests,
+)
 
 _DAY_US = 86_400_000_000
 _INTERVAL_US = 3_600_000_000
@@ -39,7 +47,7 @@ class Retention:
             self._prune_changes(connection, now_unix_us - int(self.change_days * _DAY_US), most_rows),
             *(
                 self._prune_requests(connection, table, now_unix_us - int(self.request_days * _DAY_US), most_rows)
-                for table in (schedule_requests, dispatch_requests)
+                for table in (schedule_requests, dispatch_requests, capacity_requests)
             ),
         ]
         if max(deleted) < most_rows:

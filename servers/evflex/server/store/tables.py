@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Column,
+    Double,
     Index,
     Integer,
     LargeBinary,
@@ -144,4 +145,124 @@ dispatch_requests = Table(
     Column("answer", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant_id", "request_id"),
     Index("dispatch_requests_by_time", "create_time_unix_us"),
+)
+
+# Allocations of the owner, a system operator; `summary` and `payload` as in schedules.
+allocations = Table(
+    "allocations",
+    metadata,
+    Column("allocation_id", String(36), primary_key=True),
+    *_common_columns(),
+    Column("sequence", BigInteger, nullable=False),
+    Column("transformer_id", String(256), nullable=False),
+    Column("summary", LargeBinary, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Index("allocations_by_transformer", "tenant_id", "transformer_id", "sequence"),
+    Index("allocations_by_tenant", "tenant_id", "sequence"),
+    Index("allocations_by_sequence", "sequence"),
+)
+
+# Agreements; the owner is the system operator. `active_version` is the version of the terms in force, or that was when
+# it ended, 0 where none was; `last_version` the one proposed last.
+agreements = Table(
+    "agreements",
+    metadata,
+    Column("agreement_id", String(36), primary_key=True),
+    *_common_columns(),
+    Column("sequence", BigInteger, nullable=False),
+    Column("cpo_party", String(64), nullable=False),
+    Column("hub_id", String(256), nullable=False),
+    Column("transformer_id", String(256), nullable=False),
+    Column("state", Integer, nullable=False),
+    Column("active_version", Integer, nullable=False),
+    Column("last_version", Integer, nullable=False),
+    Index("agreements_by_hub", "tenant_id", "hub_id"),
+    Index("agreements_by_tenant", "tenant_id", "sequence"),
+    Index("agreements_by_sequence", "sequence"),
+    Index("agreements_by_cpo", "cpo_party", "sequence"),
+)
+
+# Terms of agreements, only ever added to; `version` is that of the terms, `terms` an Agreement message with terms only.
+agreement_versions = Table(
+    "agreement_versions",
+    metadata,
+    Column("agreement_id", String(36), nullable=False),
+    *_common_columns(),
+    Column("proposed_by", String(64), nullable=False),
+    Column("terms", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("agreement_id", "version"),
+)
+
+# What was done with agreements, only ever added to; `version` is the one that it was done to.
+agreement_events = Table(
+    "agreement_events",
+    metadata,
+    Column("agreement_id", String(36), nullable=False),
+    *_common_columns(),
+    Column("event_index", Integer, nullable=False),
+    Column("action", Integer, nullable=False),
+    Column("party", String(64), nullable=False),
+    Column("request_id", String(36), nullable=False),
+    PrimaryKeyConstraint("agreement_id", "event_index"),
+)
+
+# Bookings; the owner is the system operator. `power_kw` are little-endian doubles, one a step; `time_grid` is the
+# message, because the columns beside it round its times.
+bookings = Table(
+    "bookings",
+    metadata,
+    Column("booking_id", String(36), primary_key=True),
+    *_common_columns(),
+    Column("sequence", BigInteger, nullable=False),
+    Column("agreement_id", String(36), nullable=False),
+    Column("cpo_party", String(64), nullable=False),
+    Column("hub_id", String(256), nullable=False),
+    Column("transformer_id", String(256), nullable=False),
+    Column("booked_by", String(64), nullable=False),
+    Column("kind", Integer, nullable=False),
+    Column("released", Integer, nullable=False),
+    Column("start_unix_s", Double, nullable=False),
+    Column("end_unix_s", Double, nullable=False),
+    Column("step_s", Double, nullable=False),
+    Column("step_count", Integer, nullable=False),
+    Column("time_grid", LargeBinary, nullable=False),
+    Column("power_kw", LargeBinary, nullable=False),
+    Index("bookings_by_transformer", "tenant_id", "transformer_id", "end_unix_s"),
+    Index("bookings_by_agreement", "agreement_id", "end_unix_s"),
+    Index("bookings_by_tenant", "tenant_id", "sequence"),
+    Index("bookings_by_sequence", "sequence"),
+    Index("bookings_by_cpo", "cpo_party", "sequence"),
+)
+
+# Ratings of transformers, whose headroom can be booked: little-endian doubles, one a step.
+transformer_ratings = Table(
+    "transformer_ratings",
+    metadata,
+    Column("rating_id", String(36), primary_key=True),
+    *_common_columns(),
+    Column("sequence", BigInteger, nullable=False),
+    Column("transformer_id", String(256), nullable=False),
+    Column("start_unix_s", Double, nullable=False),
+    Column("end_unix_s", Double, nullable=False),
+    Column("step_s", Double, nullable=False),
+    Column("step_count", Integer, nullable=False),
+    Column("headroom_n_kva", LargeBinary, nullable=False),
+    Column("headroom_n1_kva", LargeBinary, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Index("transformer_ratings_by_transformer", "tenant_id", "transformer_id", "end_unix_s"),
+    Index("transformer_ratings_by_sequence", "sequence"),
+)
+
+# As dispatch_requests, for capacity.
+capacity_requests = Table(
+    "capacity_requests",
+    metadata,
+    Column("request_id", String(36), nullable=False),
+    *_common_columns(),
+    Column("method", String(64), nullable=False),
+    Column("payload_sha256", String(64), nullable=False),
+    Column("resource_id", String(256), nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "request_id"),
+    Index("capacity_requests_by_time", "create_time_unix_us"),
 )

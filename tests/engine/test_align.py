@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evflex.engine.dispatch.align import largest_overlapping, mean_power
+from evflex.engine.align import largest_overlapping, mean_power
 from evflex.engine.timegrid import TimeGrid
 
 START_S = 1_730_804_400.0

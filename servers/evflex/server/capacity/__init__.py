@@ -1,0 +1,1 @@
+"""CapacityService: transformers rated, shared and tracked; agreements and bookings of their capacity."""

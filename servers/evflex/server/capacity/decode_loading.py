@@ -1,0 +1,141 @@
+"""Turns a measured or a forecast load of a transformer into power on its phases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite, sqrt
+
+import numpy as np
+
+from evflex.capacity.v1 import tracking_pb2, transformer_pb2
+from evflex.engine.capacity.transformer import BaseLoad
+from evflex.engine.supply_tree import FloatArray
+from evflex.engine.validation import Rules
+from evflex.server.fields import timestamp_s
+
+_PHASES = 3
+
+
+def decode_loading(
+    rules: Rules,
+    message: transformer_pb2.Loading,
+    step_count: int | None,
+    risk_quantile: float | None,
+    path: str = "loading",
+) -> BaseLoad:
+    """Load of the transformer without hubs; no load where it has a fault, which is reported.
+
+    Args:
+        rules: Receives the faults.
+        message: The load.
+        step_count: Steps of the horizon; None where that is not known, and then any length will do.
+        risk_quantile: Quantile of the forecast to be safe against; None for the highest given.
+        path: Where the message stands in the request.
+    """
+    load = None
+    if message.HasField("measured"):
+        load = _measured(rules, message.measured, step_count or 1, f"{path}.measured")
+        rules.check(risk_quantile is None, "risk_quantile", "goes with the quantiles of a forecast only")
+    elif message.HasField("forecast"):
+        load = _forecast(rules, message.forecast, step_count, risk_quantile, f"{path}.forecast")
+    else:
+        rules.check(False, path, "must be measured or forecast")
+    return load or BaseLoad.balanced(np.zeros(step_count or 1))
+
+
+def check_measurement(
+    rules: Rules, message: transformer_pb2.MeasuredLoading | tracking_pb2.CapacityMeasurement, path: str
+) -> bool:
+    """Report currents, voltages or a power factor that make no sense; True when all is well."""
+    before = len(rules.violations)
+    current, voltage = np.array(message.current_a), np.array(message.voltage_v)
+    rules.array(f"{path}.current_a", current, (_PHASES,), minimum=0.0)
+    if rules.array(f"{path}.voltage_v", voltage, (_PHASES,)):
+        for k in np.flatnonzero(voltage <= 0.0).tolist():
+            rules.check(False, f"{path}.voltage_v[{k}]", f"must be > 0, is {voltage[k]:g}")
+    factor = message.power_factor
+    rules.check(0.0 < abs(factor) <= 1.0, f"{path}.power_factor", f"must lie in [-1, 1] and not be 0, is {factor:g}")
+    return len(rules.violations) == before
+
+
+def phase_power(
+    current_a: Sequence[float], voltage_v: Sequence[float], power_factor: float
+) -> tuple[FloatArray, FloatArray]:
+    """Active power in kW, negative for export, and reactive power in kvar of L1, L2, L3."""
+    apparent_kva = [amperes * volts / 1000.0 for amperes, volts in zip(current_a, voltage_v, strict=True)]
+    reactive_factor = sqrt(1.0 - power_factor * power_factor)
+    return (
+        np.array([kva * power_factor for kva in apparent_kva]),
+        np.array([kva * reactive_factor for kva in apparent_kva]),
+    )
+
+
+def _measured(rules: Rules, message: transformer_pb2.MeasuredLoading, step_count: int, path: str) -> BaseLoad | None:
+    if message.HasField("measurement_time"):
+        timestamp_s(rules, f"{path}.measurement_time", message.measurement_time)
+    if not check_measurement(rules, message, path):
+        return None
+    phase_kw, phase_kvar = phase_power(message.current_a, message.voltage_v, message.power_factor)
+    if not (np.isfinite(phase_kw).all() and np.isfinite(phase_kvar).all()):
+        rules.check(False, f"{path}.current_a", "must give a finite power")
+        return None
+    return BaseLoad(
+        np.repeat(phase_kw[None, :], step_count, axis=0),
+        np.repeat(phase_kvar[None, :], step_count, axis=0),
+        np.array(message.voltage_v, dtype=np.float64),
+    )
+
+
+def _forecast(
+    rules: Rules,
+    message: transformer_pb2.ForecastLoading,
+    step_count: int | None,
+    risk_quantile: float | None,
+    path: str,
+) -> BaseLoad | None:
+    before = len(rules.violations)
+    quantiles = np.array(message.quantiles)
+    _check_quantiles(rules, quantiles, risk_quantile, f"{path}.quantiles")
+    rows = max(1, len(quantiles))
+    cells = None if step_count is None else rows * step_count
+    load_kw, load_kvar = np.array(message.load_kw), np.array(message.load_kvar)
+    rules.array(f"{path}.load_kw", load_kw, None if cells is None else (cells,))
+    rules.array(f"{path}.load_kvar", load_kvar, None if cells is None else (0, cells))
+    if len(rules.violations) > before or cells is None:
+        return None
+    active_kw = _at_quantile(load_kw.reshape(rows, -1), quantiles, risk_quantile)
+    if not len(load_kvar):
+        return BaseLoad.balanced(active_kw)
+    return BaseLoad.balanced(active_kw, _at_quantile(load_kvar.reshape(rows, -1), quantiles, risk_quantile))
+
+
+def _check_quantiles(rules: Rules, quantiles: FloatArray, risk_quantile: float | None, path: str) -> None:
+    for k, value in enumerate(quantiles.tolist()):
+        inside = 0.0 < value < 1.0
+        rules.check(inside, f"{path}[{k}]", f"must lie in (0, 1), is {value:g}")
+        if inside and k:
+            rules.check(not value <= quantiles[k - 1], f"{path}[{k}]", "must be larger than the one before")
+    if risk_quantile is None:
+        return
+    if not isfinite(risk_quantile) or not 0.0 < risk_quantile < 1.0:
+        rules.check(False, "risk_quantile", f"must lie in (0, 1), is {risk_quantile:g}")
+    elif not len(quantiles):
+        rules.check(False, "risk_quantile", "goes with the quantiles of a forecast only")
+    else:
+        least, most = quantiles[0], quantiles[-1]
+        within = not (risk_quantile < least or risk_quantile > most)
+        rules.check(within, "risk_quantile", f"must lie between {least:g} and {most:g}, the quantiles given")
+
+
+def _at_quantile(table: FloatArray, quantiles: FloatArray, risk_quantile: float | None) -> FloatArray:
+    """Row of a quantile, the last where none is asked for, linear between the rows that are given."""
+    row: FloatArray = table[-1]
+    if risk_quantile is None or len(table) == 1:
+        return row
+    above = int(np.searchsorted(quantiles, risk_quantile))
+    row = table[above]
+    if quantiles[above] == risk_quantile:
+        return row
+    share = (risk_quantile - quantiles[above - 1]) / (quantiles[above] - quantiles[above - 1])
+    between: FloatArray = (1.0 - share) * table[above - 1] + share * row
+    return between
