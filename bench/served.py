@@ -28,10 +28,12 @@ class Served:
     Attributes:
         channel: To it.
         pid: Its process.
+        port: Of its API.
     """
 
     channel: grpc.Channel
     pid: int
+    port: int
 
     def plan(self, request: bytes) -> bytes:
         """One OptimizeSchedule, bytes in and out, so that only the server translates."""
@@ -69,7 +71,7 @@ def served() -> Iterator[Served]:
                 raise RuntimeError("the server did not start")
             options = [("grpc.max_receive_message_length", _MOST_BYTES)]
             with grpc.insecure_channel(f"127.0.0.1:{int(line)}", options=options) as channel:
-                yield Served(channel, process.pid)
+                yield Served(channel, process.pid, int(line))
         finally:
             assert process.stdin is not None
             process.stdin.close()

@@ -142,6 +142,16 @@ class CapacityTracker:
         changed = self._every_hub() if falls else self._changed(before_kw)
         return self._update(now_unix_s, now_monotonic_s, changed)
 
+    def let_go(self, now_unix_s: float, now_monotonic_s: float) -> TrackedUpdate:
+        """Put every hub on its fallback because nothing will be measured any more; a measurement takes that back."""
+        self._fallen_back = True
+        self._step(now_monotonic_s)
+        return self._update(now_unix_s, now_monotonic_s, self._every_hub())
+
+    def present(self, now_unix_s: float, now_monotonic_s: float) -> TrackedUpdate:
+        """What holds now, without a change."""
+        return self._update(now_unix_s, now_monotonic_s, _NO_HUBS)
+
     @property
     def next_due_s(self) -> float:
         """Monotonic time at which :meth:`tick` is to be called next; infinite where silence has nothing to change."""
