@@ -53,7 +53,9 @@ def capacity_answers(setting: Setting) -> Outcome:
             for _ in range(setting.pick(200, 5)):
                 time.sleep(0.05)
                 started_ns = time.monotonic_ns()
-                track.told(api.TrackCapacityRequest(changes=api.TrackedChanges(cut_kw=float(rng.uniform(100.0, 500.0)))))
+                track.told(
+                    api.TrackCapacityRequest(changes=api.TrackedChanges(cut_kw=float(rng.uniform(100.0, 500.0))))
+                )
                 reached_s = [1e-9 * (seen - started_ns) for seen in watching.seen_ns()]
                 cuts_s += reached_s
                 last_s.append(max(reached_s))

@@ -82,13 +82,15 @@ def as_tenant(tenant_id: str) -> tuple[tuple[str, str], ...]:
     return (("evflex-tenant", tenant_id),) if tenant_id else ()
 
 
-def header_of(hubs: int = 2, **fields: Any) -> tracking_pb2.TrackCapacityHeader:
-    """400 kVA that never gets hot, and hubs of 100 kW that may rise at once."""
+def header_of(hubs: int | list[hub_pb2.Hub] = 2, **fields: Any) -> tracking_pb2.TrackCapacityHeader:
+    """400 kVA that never gets hot, and hubs of 100 kW, or those given, that may rise at once."""
+    if isinstance(hubs, int):
+        hubs = [hub_pb2.Hub(hub_id=f"hub-{i + 1}", max_kw=100.0, min_kw_per_ev=0.0) for i in range(hubs)]
     values: dict[str, Any] = {
         "transformer": transformer_pb2.Transformer(
             transformer_id="trafo-1", rated_kva=400.0, max_hot_spot_c=1000.0, max_top_oil_c=1000.0
         ),
-        "hubs": [hub_pb2.Hub(hub_id=f"hub-{i + 1}", max_kw=100.0, min_kw_per_ev=0.0) for i in range(hubs)],
+        "hubs": hubs,
         "max_silence_duration": Duration(seconds=60),
         "ramp_ratio_per_min": 1e9,
         "dead_band_ratio": 0.0,
@@ -101,14 +103,16 @@ class Operator:
     """A TrackCapacity stream, message by message."""
 
     def __init__(self, here: RunningLive, header: Any = None, tenant_id: str = "", **fields: Any) -> None:
-        self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.header = header_of(**fields) if header is None else header
-        self.call = here.stub.TrackCapacity(
-            iter(self._outbox.get, None), timeout=CALL_S, metadata=as_tenant(tenant_id)
-        )  # fmt: skip
-        self._last_unix_s = 0.0
+        self.last_unix_s = 0.0
+        self.open(here, tenant_id)
         self.send(header=self.header)
         self.first = self.next()
+
+    def open(self, here: RunningLive, tenant_id: str = "") -> None:
+        """Call, and send nothing yet."""
+        self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.call = here.stub.TrackCapacity(iter(self._outbox.get, None), timeout=CALL_S, metadata=as_tenant(tenant_id))
 
     def send(self, **payload: Any) -> None:
         self._outbox.put(api_request(**payload))
@@ -122,9 +126,9 @@ class Operator:
     ) -> tracking_pb2.TrackCapacityResponse:
         """Tell a balanced base load, with hubs that draw nothing."""
         power_kw = np.zeros(len(self.header.hubs)) if power_kw is None else np.asarray(power_kw)
-        self._last_unix_s = max(time.time(), self._last_unix_s + 1e-3)
+        self.last_unix_s = max(time.time(), self.last_unix_s + 1e-3)
         values: dict[str, Any] = {
-            "measurement_time": time_at(self._last_unix_s),
+            "measurement_time": time_at(self.last_unix_s),
             "current_a": [(base_kw + power_kw.sum()) / 3.0 * 1000.0 / 230.0] * 3,
             "voltage_v": [230.0] * 3,
             "power_factor": 1.0,
@@ -132,7 +136,7 @@ class Operator:
             **fields,
         }
         self.send(measurement=tracking_pb2.CapacityMeasurement(**values))
-        return self.next()
+        return next(answer for answer in self.call if answer.outcome)
 
     def change(self, **fields: Any) -> tracking_pb2.TrackCapacityResponse:
         self.send(changes=tracking_pb2.TrackedChanges(**fields))
