@@ -74,9 +74,8 @@ def operator(
         hub.agreement.firm_kw, hub.agreement.conditional_kw = FIRM_KW, MAX_KW - FIRM_KW
     outbox: queue.SimpleQueue[api.TrackCapacityRequest | None] = queue.SimpleQueue()
     outbox.put(api.TrackCapacityRequest(header=header))
-    answers = capacity_service_pb2_grpc.CapacityServiceStub(channel).TrackCapacity(
-        iter(outbox.get, None), timeout=_CALL_S
-    )
+    stub = capacity_service_pb2_grpc.CapacityServiceStub(channel)
+    answers = iter(stub.TrackCapacity(iter(outbox.get, None), timeout=_CALL_S))
     next(answers)
     try:
         yield Operator(outbox, answers, np.zeros(hubs))

@@ -9,7 +9,6 @@ import numpy as np
 
 from bench.capacity_operator import MAX_KW, operator
 from bench.capacity_watchers import watchers
-from bench.instances import FloatArray
 from bench.registry import Outcome, Setting, case
 from bench.served import served
 from bench.timing import shown
@@ -67,9 +66,9 @@ def capacity_answers(setting: Setting) -> Outcome:
     outcome.add("answer", f"Answer to a measurement, {hubs} hubs, 99th percentile", slow, "s", at_most=5 * _MILLI,
                 peer=f"median {shown(typical)}, {changed / len(answers_s):.0f} hubs changed in each")  # fmt: skip
     typical, slow = np.percentile(cuts_s, [50, 99])
+    last = shown(float(np.median(last_s)))
     outcome.add("cut", f"From a cut to the watch of a hub, {hubs} watches, 99th percentile", slow, "s",
-                at_most=50 * _MILLI,
-                peer=f"median {shown(typical)}, the last hub in the median {shown(float(np.median(last_s)))}")  # fmt: skip
+                at_most=50 * _MILLI, peer=f"median {shown(typical)}, the last hub in the median {last}")  # fmt: skip
     return outcome
 
 

@@ -136,7 +136,10 @@ class Operator:
             **fields,
         }
         self.send(measurement=tracking_pb2.CapacityMeasurement(**values))
-        return next(answer for answer in self.call if answer.outcome)
+        answer = self.next()
+        while not answer.outcome:  # of a tick
+            answer = self.next()
+        return answer
 
     def change(self, **fields: Any) -> tracking_pb2.TrackCapacityResponse:
         self.send(changes=tracking_pb2.TrackedChanges(**fields))

@@ -281,8 +281,8 @@ def test_the_header_comes_first_and_in_time(tmp_path: Path) -> None:
             next(call)
         assert list(violations_of(caught.value)) == ["header"]
         silent = Operator.__new__(Operator)
+        silent.open(here)
         with pytest.raises(grpc.RpcError) as caught:
-            silent.open(here)
             silent.next()
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
