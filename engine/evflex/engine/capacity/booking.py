@@ -180,9 +180,8 @@ def _edges_within(window: TimeGrid, grid: TimeGrid) -> FloatArray:
     offset_s = grid.start_unix_s - window.start_unix_s
     first = min(max(int(-offset_s // grid.step_s), 0), grid.step_count)
     last = min(max(int((window.step_s * window.step_count - offset_s) // grid.step_s) + 1, first), grid.step_count)
-    edges_s = offset_s + grid.step_s * np.arange(first, last + 1)
-    inside: FloatArray = edges_s[(edges_s > 0.0) & (edges_s < window.step_s * window.step_count)]
-    return inside
+    edges_s: FloatArray = offset_s + grid.step_s * np.arange(first, last + 1, dtype=np.float64)
+    return edges_s[(edges_s > 0.0) & (edges_s < window.step_s * window.step_count)]
 
 
 def _middles(cuts_s: FloatArray) -> FloatArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -192,6 +192,20 @@ class Agreements:
             if row.tenant_id != caller.tenant_id:
                 raise not_found("agreement", agreement_id)
             return terms_in_force(rows, row)
+
+    def all_active_terms(self, caller: Caller, agreement_ids: Collection[str]) -> dict[str, ActiveTerms]:
+        """Terms in force of those of these agreements that the system operator may share or track by, in one read."""
+        if not agreement_ids:
+            return {}
+        with self.store.reading() as rows:
+            found = rows.agreements.active_among(caller.tenant_id, agreement_ids)
+        return {
+            row.agreement_id: ActiveTerms(
+                row.agreement_id, row.active_version, row.hub_id, row.transformer_id, unpacked_terms(terms)
+            )
+            for row, terms in found
+            if caller.may_use_area(row.area_id)
+        }
 
     def visible_hubs(self, caller: Caller) -> Callable[[str, str, str], bool]:
         """A predicate of (owner, transformer_id, hub_id): whether the caller may watch the capacity of that hub.

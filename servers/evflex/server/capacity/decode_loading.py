@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite, sqrt
+from math import inf, isfinite, sqrt
 
 import numpy as np
 
@@ -48,11 +48,10 @@ def check_measurement(
 ) -> bool:
     """Report currents, voltages or a power factor that make no sense; True when all is well."""
     before = len(rules.violations)
-    current, voltage = np.array(message.current_a), np.array(message.voltage_v)
-    rules.array(f"{path}.current_a", current, (_PHASES,), minimum=0.0)
-    if rules.array(f"{path}.voltage_v", voltage, (_PHASES,)):
-        for k in np.flatnonzero(voltage <= 0.0).tolist():
-            rules.check(False, f"{path}.voltage_v[{k}]", f"must be > 0, is {voltage[k]:g}")
+    rules.array(f"{path}.current_a", np.array(message.current_a), (_PHASES,), minimum=0.0)
+    if rules.length(f"{path}.voltage_v", len(message.voltage_v), (_PHASES,)):
+        for k, volts in enumerate(message.voltage_v):
+            rules.check(0.0 < volts < inf, f"{path}.voltage_v[{k}]", f"must be finite and > 0, is {volts:g}")
     factor = message.power_factor
     rules.check(0.0 < abs(factor) <= 1.0, f"{path}.power_factor", f"must lie in [-1, 1] and not be 0, is {factor:g}")
     return len(rules.violations) == before

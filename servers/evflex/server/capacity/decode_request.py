@@ -72,7 +72,7 @@ class DecodedAllocation:
 
 @dataclass(frozen=True, slots=True)
 class _Situation:
-    """What both requests tell of the transformer."""
+    """What both requests tell of the transformer's load and limits."""
 
     grid: TimeGrid
     transformer: Transformer
@@ -81,16 +81,9 @@ class _Situation:
     n1_rated_kva: float
 
 
-def check_request(request: RateRequest | AllocateRequest, rules: Rules) -> None:
-    """Report what is wrong with the names that a request goes by."""
-    check_request_id(rules, request.request_id, required=request.store)
-    check_id(rules, "area_id", request.area_id)
-
-
 def decode_rating(request: RateRequest) -> DecodedRating:
     """Turn a request into the engine's model; it is within the server's limits."""
     rules = Rules()
-    check_request(request, rules)
     at = _situation(rules, request)
     wanted = np.array(request.wanted, dtype=np.bool_)
     steps = at.grid.known_step_count
@@ -111,7 +104,6 @@ def decode_allocation(
         default_time_limit_s: Longest solve, which the request may shorten.
     """
     rules = Rules()
-    check_request(request, rules)
     check_id(rules, PREVIOUS_FIELD, request.previous_allocation_id)
     at = _situation(rules, request)
     policy = known_member(rules, "policy", request.policy, AllocationPolicy.MAX_MIN)
@@ -123,6 +115,8 @@ def decode_allocation(
 
 
 def _situation(rules: Rules, request: RateRequest | AllocateRequest) -> _Situation:
+    check_request_id(rules, request.request_id, required=request.store)
+    check_id(rules, "area_id", request.area_id)
     grid = read_grid(rules, "time_grid", request)
     steps = grid.known_step_count
     rules.check(request.HasField("transformer"), "transformer", "must be set")

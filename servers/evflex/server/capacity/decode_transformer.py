@@ -18,7 +18,7 @@ from evflex.engine.capacity.transformer import (
     ThermalState,
     Transformer,
 )
-from evflex.engine.supply_tree import BoolArray, FloatArray
+from evflex.engine.supply_tree import BoolArray
 from evflex.engine.validation import Rules
 from evflex.server.fields import check_id, known_member, take_over
 
@@ -53,8 +53,13 @@ def decode_transformer(
     # before temperatures are spread over the steps, so that a constant one is reported once
     found = Rules()
     transformer.validate(found, len(transformer.ambient_c), path)
+    if step_count is not None:
+        found.length(f"{path}.ambient_c", len(message.ambient_c), (0, 1, step_count))
+        usable = not any(v.field.startswith(f"{path}.ambient_c") for v in found.violations)
+        ambient_c = np.broadcast_to(transformer.ambient_c if usable else DEFAULT_AMBIENT_C, (step_count,)).copy()
+        transformer = dataclasses.replace(transformer, ambient_c=ambient_c)
     take_over(rules, found)
-    return dataclasses.replace(transformer, ambient_c=_spread(rules, transformer, step_count, f"{path}.ambient_c"))
+    return transformer
 
 
 def decode_state(message: transformer_pb2.ThermalState) -> ThermalState:
@@ -92,13 +97,3 @@ def _thermal(message: transformer_pb2.Transformer, cooling: Cooling) -> ThermalP
     own = message.thermal_parameters
     given = {field.name: getattr(own, field.name) for field in fields(ThermalParameters) if own.HasField(field.name)}
     return dataclasses.replace(ThermalParameters.of(cooling, distribution=message.distribution), **given)
-
-
-def _spread(rules: Rules, transformer: Transformer, step_count: int | None, path: str) -> FloatArray:
-    """Ambient temperature of each step; the default where what is given cannot be used."""
-    ambient_c = transformer.ambient_c
-    if step_count is None:
-        return ambient_c
-    usable = rules.length(path, len(ambient_c), (0, 1, step_count))
-    usable &= not any(v.field.startswith(f"{path}[") for v in rules.violations)
-    return np.broadcast_to(ambient_c if usable else np.array([DEFAULT_AMBIENT_C]), (step_count,)).copy()

@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import inf, isfinite
 from typing import Protocol
-
-from google.rpc import code_pb2
 
 from evflex.capacity.v1 import agreement_pb2, hub_pb2
 from evflex.engine.validation import Rules
 from evflex.server.caller import Caller
 from evflex.server.capacity.agreements import ActiveTerms
 from evflex.server.capacity.terms import Terms, read_terms
-from evflex.server.errors import ServiceError
 from evflex.server.fields import check_id
 
 
 class AgreementTerms(Protocol):
     """Agreements that the server keeps."""
 
-    def active_terms(self, caller: Caller, agreement_id: str) -> ActiveTerms:
-        """Terms in force of an agreement.
-
-        Raises:
-            ServiceError: NOT_FOUND, the caller may not share by it; FAILED_PRECONDITION, it is not active.
-        """
+    def all_active_terms(self, caller: Caller, agreement_ids: Collection[str]) -> Mapping[str, ActiveTerms]:
+        """Terms in force of those of these agreements that are active, and that the caller may share by."""
 
 
-def agreed_terms(agreements: AgreementTerms, hubs: Sequence[hub_pb2.Hub], caller: Caller) -> dict[str, ActiveTerms]:
+def agreed_terms(agreements: AgreementTerms, hubs: Sequence[hub_pb2.Hub], caller: Caller) -> Mapping[str, ActiveTerms]:
     """Terms in force of the agreements that hubs name, but for those that the caller may not share by."""
-    agreed = {}
-    for agreement_id in {hub.agreement_id for hub in hubs if hub.agreement_id}:
-        try:
-            agreed[agreement_id] = agreements.active_terms(caller, agreement_id)
-        except ServiceError as error:
-            if error.code not in (code_pb2.NOT_FOUND, code_pb2.FAILED_PRECONDITION):
-                raise
-    return agreed
+    return agreements.all_active_terms(caller, {hub.agreement_id for hub in hubs if hub.agreement_id})
 
 
 def terms_of_hub(

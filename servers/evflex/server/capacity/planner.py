@@ -22,7 +22,6 @@ from evflex.server.capacity.decode_request import (
     AllocateRequest,
     DecodedAllocation,
     RateRequest,
-    check_request,
     decode_allocation,
     decode_rating,
 )
@@ -34,22 +33,23 @@ from evflex.server.capacity.notice import with_notice
 from evflex.server.capacity.stored_allocation import new_allocation, shown
 from evflex.server.engine_port import CapacityEngine
 from evflex.server.errors import invalid, invalid_problem
-from evflex.server.fields import refuse
 from evflex.server.metrics import Metrics
 from evflex.server.pool_run import PoolRun, solve_time_s, time_left_s
 from evflex.server.settings import Settings
 from evflex.server.solve_pool import SolvePool
 from evflex.server.store.allocations import AllocationStore
 from evflex.server.store.ratings import RatingStore
-from evflex.server.store.requests import request_key
+from evflex.server.store.requests import may_be_uuid, request_key
 from evflex.server.wire import check_unary_size
 
 
 class PlanListener(Protocol):
     """Who wants to hear of stored allocations."""
 
-    def planned(self, owner_tenant: str, allocation_id: str, hub_ids: Sequence[str]) -> None:
-        """An allocation of a tenant was stored that concerns these hubs."""
+    def planned(
+        self, owner_tenant: str, allocation_id: str, hub_ids: Sequence[str], transformer_id: str, area_id: str
+    ) -> None:
+        """An allocation of a tenant was stored that concerns these hubs of a transformer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +85,9 @@ class CapacityPlanner:
             ServiceError: The request is refused, no thread is free, or nobody waits any more.
         """
         check_rating_limits(request, self.settings)
-        _check_admitted(request, call.caller)
+        call.caller.require_area(request.area_id)
         key = request_key(call.caller.tenant_id, "RateTransformer", request.request_id, request)
-        keeps = request.store and not request.validate_only
-        if keeps and (earlier := self.ratings.find_answer(key)) is not None:
+        if _may_be_answered(request) and (earlier := self.ratings.find_answer(key)) is not None:
             return stored_rating.shown(earlier)
         decoded = decode_rating(request)
         if violations := decoded.violations():
@@ -117,10 +116,9 @@ class CapacityPlanner:
             ServiceError: The request is refused, no thread is free, or nobody waits any more.
         """
         check_allocation_limits(call.method, request, self.settings)
-        _check_admitted(request, call.caller)
+        call.caller.require_area(request.area_id)
         key = request_key(call.caller.tenant_id, "AllocateCapacity", request.request_id, request)
-        keeps = request.store and not request.validate_only
-        if keeps and (earlier := self.allocations.find_answer(key)) is not None:
+        if _may_be_answered(request) and (earlier := self.allocations.find_answer(key)) is not None:
             return shown(earlier)
         decoded = self._checked(request, call)
         if request.validate_only:
@@ -131,7 +129,8 @@ class CapacityPlanner:
             return message
         row, is_own = self.allocations.save(new_allocation(key, message, self.now_unix_us()))
         if is_own:
-            self.listener.planned(row.tenant_id, row.allocation_id, [hub.hub_id for hub in message.hubs])
+            hub_ids = [hub.hub_id for hub in message.hubs]
+            self.listener.planned(row.tenant_id, row.allocation_id, hub_ids, row.transformer_id, row.area_id)
         return shown(row)
 
     def _checked(self, request: AllocateRequest, call: Call) -> DecodedAllocation:
@@ -181,9 +180,6 @@ class CapacityPlanner:
         return allocation
 
 
-def _check_admitted(request: RateRequest | AllocateRequest, caller: Caller) -> None:
-    """Refuse a malformed id, under which no answer can be looked for, and an area that is not the caller's."""
-    rules = Rules()
-    check_request(request, rules)
-    refuse(rules)
-    caller.require_area(request.area_id)
+def _may_be_answered(request: RateRequest | AllocateRequest) -> bool:
+    """Whether an answer may have been kept; what is wrong with an id is told with all other faults."""
+    return request.store and not request.validate_only and may_be_uuid(request.request_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
@@ -127,6 +127,16 @@ class AgreementRows:
         query = query.where(
             agreements.c.tenant_id == tenant_id,
             agreements.c.hub_id == hub_id,
+            agreements.c.state == int(AgreementState.ACTIVE),
+        )
+        return [(_head(row), row.terms) for row in self._connection.execute(query)]
+
+    def active_among(self, tenant_id: str, agreement_ids: Collection[str]) -> list[tuple[AgreementRow, bytes]]:
+        """Those of some agreements that are a system operator's and active, each with its terms in force."""
+        query = sa.select(agreements, agreement_versions.c.terms).join(agreement_versions, _IN_FORCE)
+        query = query.where(
+            agreements.c.agreement_id.in_([name for name in agreement_ids if may_be_uuid(name)]),
+            agreements.c.tenant_id == tenant_id,
             agreements.c.state == int(AgreementState.ACTIVE),
         )
         return [(_head(row), row.terms) for row in self._connection.execute(query)]
