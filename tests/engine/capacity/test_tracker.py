@@ -217,6 +217,28 @@ def test_no_limit_is_broken_by_hubs_that_draw_all_they_may(seed: int) -> None:
             assert semicontinuous(setup, update)
 
 
+@given(st.integers(0, 2**32 - 1))
+def test_silence_after_any_measurement_leaves_the_transformer_cool(seed: int) -> None:
+    """Hubs draw all until the silence is noticed and a minute longer, then their fallback for hours."""
+    rng = np.random.default_rng(seed)
+    base_kw = np.full(3, rng.uniform(0.0, 135.0))
+    hubs = TrackedHubs.of(4, max_kw=100.0, firm_kw=rng.choice([0.0, 20.0, 60.0], 4))
+    transformer = transformer_of(thermal=QUICK, max_hot_spot_c=120.0, max_top_oil_c=rng.choice([90.0, 105.0]))
+    silence_s = int(rng.integers(5, 600))
+    feed = Feed(setup_of(hubs, transformer, max_silence_s=float(silence_s)))
+    plant = Plant(transformer)
+    update = feed.measure(base_kw)
+    plant.state = [update.state.top_oil_c, update.state.winding_gradient_c, update.state.oil_gradient_c]
+    for _ in range(int(rng.integers(1, 60))):
+        seconds = int(rng.integers(1, min(silence_s, 30)))
+        plant.run(base_kw + update.capacity_kw.sum() / 3.0, np.zeros(3), seconds)
+        update = feed.measure(base_kw, seconds)
+    hottest_c = plant.run(base_kw + update.capacity_kw.sum() / 3.0, np.zeros(3), silence_s + 60)
+    hottest_c = max(hottest_c, plant.run(base_kw + update.fallback_kw.sum() / 3.0, np.zeros(3), 4 * 3600))
+    assert hottest_c <= 120.0
+    assert plant.hottest_oil_c <= transformer.max_top_oil_c
+
+
 def test_firm_capacity_is_there_wanted_or_not() -> None:
     feed = Feed(setup_of(TrackedHubs.of(2, max_kw=50.0, firm_kw=20.0)))
     settled(feed, 550.0)
@@ -281,6 +303,15 @@ def test_small_rises_wait_until_they_exceed_the_dead_band() -> None:
     assert set(np.round(steps[steps > 0.0], 6)) == {10.0}
     assert seen[-1] == pytest.approx(34.14)
     assert np.diff(np.flatnonzero(steps > 0.0)).tolist() == [10, 10]
+
+
+def test_a_dead_band_is_no_reason_where_the_transformer_is_full() -> None:
+    feed = Feed(setup_of(TrackedHubs.of(1, max_kw=400.0), dead_band_ratio=0.1))
+    settled(feed, 300.0)
+    feed.measure(310.0)
+    update = settled(feed, 300.0)
+    assert update.capacity_kw[0] == pytest.approx(290.0, rel=1e-5)
+    assert update.reason.tolist() == [BindingReason.LOADING_RATIO]
 
 
 def test_noise_does_not_make_capacity_rise_and_fall() -> None:

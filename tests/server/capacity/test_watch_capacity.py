@@ -143,7 +143,7 @@ def test_resumed_watch_gets_what_has_changed_since(tmp_path: Path) -> None:
             assert [(event.kind, hub.hub_id) for hub in event.hubs] == [(CHANGED, "hub-2")]
         operator.change(hubs=[{"hub_id": "hub-2", "demand_kw": 20.0}])
         operator.change(hubs=[{"hub_id": "hub-2", "demand_kw": 10.0}])
-        here.server.live.planned("default", "plan-1", ["hub-1"])
+        here.server.live.planned("default", "plan-1", ["hub-1"], "trafo-1", "")
         with watching(here, token=event.resume_token) as events:
             missed = [next(events) for _ in range(2)]
             assert [hub.capacity_kw for hub in missed[0].hubs] == [10.0]
@@ -187,9 +187,9 @@ def test_stored_allocations_are_told_to_whom_they_concern(tmp_path: Path) -> Non
         ):
             for events in (owner, other_hub, party, nobody):
                 snapshot_of(events)
-            here.server.live.planned("default", "plan-1", ["hub-1"], "trafo-1")
-            here.server.live.planned("default", "plan-2", ["hub-2"], "trafo-1")
-            here.server.live.planned("cpo-2", "plan-3", ["hub-1"], "trafo-1")
+            here.server.live.planned("default", "plan-1", ["hub-1"], "trafo-1", "")
+            here.server.live.planned("default", "plan-2", ["hub-2"], "trafo-1", "")
+            here.server.live.planned("cpo-2", "plan-3", ["hub-1"], "trafo-1", "")
             assert [next(owner).allocation_id for _ in range(2)] == ["plan-1", "plan-2"]
             assert next(other_hub).allocation_id == "plan-2"
             assert next(party).allocation_id == "plan-1"

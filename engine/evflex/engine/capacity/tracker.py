@@ -226,17 +226,17 @@ class CapacityTracker:
             lacks = self._capacity_kw < self._wanted_kw - _TOLERANCE_KW
             self._reason = np.where(lacks, int(BindingReason.SILENCE), 0)
             return
-        rise_ratio = setup.ramp_ratio_per_min * seconds / 60.0
+        rise_kw = hubs.max_kw * (setup.ramp_ratio_per_min * seconds / 60.0)
+        band_kw = hubs.max_kw * setup.dead_band_ratio
         release(
-            self._target_kw, self._given_kw, hubs.min_kw_per_ev, hubs.max_kw * rise_ratio,
-            hubs.max_kw * setup.dead_band_ratio, self._allowed_kw, self._capacity_kw,
+            self._target_kw, self._given_kw, hubs.min_kw_per_ev, rise_kw, band_kw, self._allowed_kw, self._capacity_kw
         )  # fmt: skip
         by_loading = BindingReason.CONTINGENCY if self._contingency else BindingReason.LOADING_RATIO
         cut_binds = float(self._target_kw.sum()) >= self._cut_kw * (1.0 - 1e-6) or self._cut_kw == 0.0
         explain(
             self._wanted_kw, self._ceiling_kw, hubs.max_kw, self._firm_kw, self._given_kw, self._target_kw,
-            self._capacity_kw, self._waits, cut_binds, all_reason or int(by_loading), firm_reason or int(by_loading),
-            self._reason,
+            self._capacity_kw, band_kw, self._waits, cut_binds, all_reason or int(by_loading),
+            firm_reason or int(by_loading), self._reason,
         )  # fmt: skip
 
     def _state_at(self, now_s: float) -> FloatArray:

@@ -149,8 +149,8 @@ def release(
 @kernel
 def explain(
     wanted_kw: FloatArray, ceiling_kw: FloatArray, max_kw: FloatArray, firm_kw: FloatArray, given_kw: FloatArray,
-    target_kw: FloatArray, capacity_kw: FloatArray, waits: BoolArray, cut_binds: bool, all_reason: int,
-    firm_reason: int, reason: IntArray,
+    target_kw: FloatArray, capacity_kw: FloatArray, band_kw: FloatArray, waits: BoolArray, cut_binds: bool,
+    all_reason: int, firm_reason: int, reason: IntArray,
 ) -> None:  # fmt: skip
     """Fill ``reason``: why the capacity of each hub is less than it wants, 0 where it is not.
 
@@ -162,6 +162,7 @@ def explain(
         given_kw: What of it is given, (H,).
         target_kw: What each hub should have, (H,).
         capacity_kw: What it has, (H,).
+        band_kw: Dead band: being so little below the target is the reason only where the target is all that is wanted.
         waits: Whether it waits for its turn, (H,).
         cut_binds: Whether the operator's cut keeps hubs from more.
         all_reason: What else does.
@@ -172,7 +173,7 @@ def explain(
         wanted = wanted_kw[h]
         if capacity_kw[h] >= wanted - _TOLERANCE_KW:
             reason[h] = 0
-        elif capacity_kw[h] < target_kw[h] - _TOLERANCE_KW:
+        elif target_kw[h] >= wanted - _TOLERANCE_KW or capacity_kw[h] < target_kw[h] - band_kw[h] - _TOLERANCE_KW:
             reason[h] = _RAMP
         elif target_kw[h] >= ceiling_kw[h] - _TOLERANCE_KW:
             reason[h] = _HUB_LIMIT if ceiling_kw[h] >= max_kw[h] else _AGREEMENT

@@ -166,12 +166,9 @@ class LiveCapacities:
         return messages
 
     def planned(
-        self, owner_tenant: str, allocation_id: str, hub_ids: Sequence[str], transformer_id: str = "", area_id: str = ""
+        self, owner_tenant: str, allocation_id: str, hub_ids: Sequence[str], transformer_id: str, area_id: str
     ) -> None:
-        """Tell watchers that an allocation was stored that concerns their hubs.
-
-        Without the transformer only its owner is told, for nobody else's right to see the hubs can be looked up.
-        """
+        """Tell watchers that an allocation was stored that concerns their hubs."""
         event_unix_us = time.time_ns() // 1_000
         with self._lock:
             position = self._position + 1

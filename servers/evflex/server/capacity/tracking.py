@@ -177,10 +177,12 @@ class TrackStream:
 
     def _leave(self) -> None:
         """Hubs are on their fallback from now on, and hear of it at once."""
-        if not self._fallen_back:
-            update = self._tracker.let_go(self._wall_s(), self._monotonic_s())
-            self._publish(update, update.changed.tolist())
-        self._live.close_track(self._track)
+        try:
+            if not self._fallen_back:
+                update = self._tracker.let_go(self._wall_s(), self._monotonic_s())
+                self._publish(update, update.changed.tolist())
+        finally:
+            self._live.close_track(self._track)
 
     def _next(self, timeout_s: float | None) -> object:
         """The next message, `_END` when there is none any more, None after a time without one."""

@@ -19,6 +19,7 @@ class Plant:
     transformer: Transformer
     state: list[float] = field(default_factory=lambda: [20.0, 0.0, 0.0])
     ambient_c: float = 20.0
+    hottest_oil_c: float = -np.inf
 
     def run(self, phase_kw: Array, phase_kvar: Array, seconds: int) -> float:
         """Load the phases for a while; returns the largest hot-spot."""
@@ -27,6 +28,7 @@ class Plant:
         for _ in range(seconds):
             self.state = after(self.transformer.thermal, self.state, ratio, self.ambient_c, 1.0 / 60.0)
             most = max(most, self.hot_spot_c)
+            self.hottest_oil_c = max(self.hottest_oil_c, self.state[0])
         return most
 
     @property
