@@ -22,7 +22,7 @@ from evflex.server.capacity.live import LiveCapacities
 from evflex.server.capacity.live_rpcs import LiveRpcs
 from evflex.server.charging.servicer import ChargingServicer
 from evflex.server.dispatch.servicer import DispatchServicer
-from tests.server.capacity.support import FakeAgreements
+from tests.server.capacity.planning_support import FakeAgreements
 from tests.server.support import FakeEngine, open_channel, settings_for
 
 CALL_S = 60.0
