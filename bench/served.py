@@ -28,7 +28,7 @@ class Served:
     Attributes:
         channel: To it.
         pid: Its process.
-        port: Of its API.
+        port: Its port on this machine.
     """
 
     channel: grpc.Channel
@@ -55,13 +55,17 @@ class Served:
 
 
 @contextmanager
-def served() -> Iterator[Served]:
+def served(module: str = "bench.served", *arguments: str) -> Iterator[Served]:
     """Start a server with its default settings on a free port, and stop it at the end.
+
+    Args:
+        module: What to run: it prints its port, and serves until its input ends.
+        arguments: For it.
 
     Raises:
         RuntimeError: It does not come up.
     """
-    command = [sys.executable, "-m", "bench.served"]
+    command = [sys.executable, "-m", module, *arguments]
     root = Path(__file__).resolve().parents[1]
     with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -70,8 +74,9 @@ def served() -> Iterator[Served]:
             if not line.strip().isdigit():
                 raise RuntimeError("the server did not start")
             options = [("grpc.max_receive_message_length", _MOST_BYTES)]
-            with grpc.insecure_channel(f"127.0.0.1:{int(line)}", options=options) as channel:
-                yield Served(channel, process.pid, int(line))
+            port = int(line)
+            with grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+                yield Served(channel, process.pid, port)
         finally:
             assert process.stdin is not None
             process.stdin.close()

@@ -20,8 +20,7 @@ NAMES = [
     "lp_n1000", "milp_n100", "subsamples", "no_minimum", "starts", "quantum", "scale_10000", "many_sites",
     "rpc_share", "real_days", "ranking", "phases",
     "dispatch_million", "dispatch_v2g", "dispatch_elaad", "dispatch_objective", "dispatch_minimum", "dispatch_feeders",
-    "dispatch_served",
-    "capacity_answers", "capacity_hour",
+    "dispatch_served", "capacity_booking", "capacity_answers", "capacity_hour",
 ]  # fmt: skip
 OF_DISPATCH = ["dispatch_million", "dispatch_v2g", "dispatch_objective", "dispatch_minimum", "dispatch_feeders"]
 OF_ONE_PROCESS = ["lp_n1000", "milp_n100", "subsamples", "no_minimum", "quantum", "ranking"]
@@ -50,6 +49,11 @@ def test_a_case_runs_on_a_tiny_site(name: str, tmp_path: Path, quiet: Console) -
     assert result["quick"]
     assert result["figures"]
     assert all(times for times in result["seconds"].values())
+
+
+@pytest.mark.slow
+def test_a_cut_reaches_every_watch(tmp_path: Path, quiet: Console) -> None:
+    assert run_cases([CASES["capacity_answers"]], Setting(quick=True), tmp_path, quiet) == 0
 
 
 @pytest.mark.slow
@@ -82,6 +86,13 @@ def test_a_dispatch_case_runs_on_tiny_fleets(name: str, tmp_path: Path, quiet: C
 @pytest.mark.slow
 def test_a_portfolio_is_served(tmp_path: Path, quiet: Console) -> None:
     assert run_cases([CASES["dispatch_served"]], Setting(quick=True), tmp_path, quiet) == 0
+
+
+@pytest.mark.slow
+def test_the_last_kilowatt_is_raced_for(tmp_path: Path, quiet: Console) -> None:
+    assert run_cases([CASES["capacity_booking"]], Setting(quick=True), tmp_path, quiet) == 0
+    result = json.loads((tmp_path / "results" / "capacity_booking.json").read_text(encoding="utf-8"))
+    assert all(figure["met"] is not False for figure in result["figures"])
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from numba import njit
 from evflex.engine.supply_tree import FloatArray, IntArray
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
+_FUSED = {"contract", "nnan", "nsz"}
 
 
 def kernel(function: _Function) -> _Function:
@@ -31,6 +32,21 @@ def inner_kernel(function: _Function) -> _Function:
         "forceinline": True,
     }  # of Numba, but not in its stubs
     return cast("_Function", njit(cache=True, nogil=True, error_model="numpy", **options)(function))  # type: ignore[call-overload]
+
+
+def vector_kernel(function: _Function) -> _Function:
+    """Compile a function that Python calls, with arithmetic as in :func:`vector_inner_kernel`."""
+    return cast("_Function", njit(cache=True, nogil=True, error_model="numpy", fastmath=_FUSED)(function))
+
+
+def vector_inner_kernel(function: _Function) -> _Function:
+    """Compile a function that only kernels call, with products and sums in one rounding.
+
+    Half of the instructions of a polynomial fall away, and maxima need no look at what is no number. Sums keep their
+    order, so results differ between processors in the last bit only.
+    """
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
+    return cast("_Function", njit(cache=True, nogil=True, error_model="numpy", fastmath=_FUSED, **options)(function))  # type: ignore[call-overload]
 
 
 @inner_kernel

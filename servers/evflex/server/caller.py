@@ -81,9 +81,7 @@ class TrustingResolver:
             return Caller(self.default_tenant)
         tenant_id = named[-1]
         if not isinstance(tenant_id, str) or not is_tenant_id(tenant_id):
-            raise ServiceError(
-                code_pb2.UNAUTHENTICATED, "TENANT_INVALID", f"metadata {TENANT_KEY} {TENANT_RULE}"
-            )  # fmt: skip
+            raise ServiceError(code_pb2.UNAUTHENTICATED, "TENANT_INVALID", f"metadata {TENANT_KEY} {TENANT_RULE}")
         return Caller(tenant_id)
 
 

@@ -16,8 +16,8 @@ from evflex.engine.dispatch.direct import Direct, solve_direct
 from evflex.engine.dispatch.model import AssetKind, DispatchProblem, PlanMethod, PlanOptions
 from evflex.engine.dispatch.optimize import is_small, plan_portfolio
 from evflex.engine.dispatch.prepared import prepare
-from evflex.engine.dispatch.workers import Workers
 from evflex.engine.termination import StoppedBy, TerminationReason
+from evflex.engine.workers import Workers
 from tests.conftest import SOAK
 from tests.engine.dispatch.reference.builders import assets, limit, portfolio, target
 from tests.engine.dispatch.reference.checker import faults

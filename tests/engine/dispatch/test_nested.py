@@ -12,7 +12,7 @@ from evflex.engine.dispatch.build import build_oracle
 from evflex.engine.dispatch.model import PlanMethod
 from evflex.engine.dispatch.nested import rows_that_hold_together
 from evflex.engine.dispatch.prepared import prepare
-from evflex.engine.dispatch.workers import Workers
+from evflex.engine.workers import Workers
 from tests.engine.dispatch.reference.checker import faults
 from tests.engine.dispatch.reference.reference_fleet import reference_problem
 from tests.engine.dispatch.reference.reference_lp import solve

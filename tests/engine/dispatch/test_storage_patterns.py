@@ -32,8 +32,8 @@ from evflex.engine.dispatch.slope_trick import (
 from evflex.engine.dispatch.storage_oracle import class_order, combine_storage, solve_storage
 from evflex.engine.dispatch.storage_part import StoragePart
 from evflex.engine.dispatch.storage_patterns import choose_storage_patterns, patterns_of, price_patterns
-from evflex.engine.dispatch.workers import Workers
 from evflex.engine.termination import TerminationReason
+from evflex.engine.workers import Workers
 from tests.engine.dispatch.reference.checker import faults
 from tests.engine.dispatch.reference.fleets import FEATURES, random_problem
 from tests.engine.dispatch.reference.reference_fleet import reference_problem

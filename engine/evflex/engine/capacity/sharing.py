@@ -2,8 +2,8 @@
 
 Floors are shared first, as if they were all that is wanted, then the rest on top of what that gave. All policies but
 one fill progressively (Bertsekas & Gallager, Data Networks, 6.5.2): a level rises, each hub has level x ratio between
-its bounds, and the first phase that is full stops the hubs on it. WEIGHTED_PROPORTIONAL_FAIR does the same with the weights
-as ratios where all hubs load the phases alike, and else finds the three prices of the phases.
+its bounds, and the first phase that is full stops the hubs on it. WEIGHTED_PROPORTIONAL_FAIR does the same with the
+weights as ratios where all hubs load the phases alike, and else finds the three prices of the phases.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ def _fill_at_prices(
             else:
                 break
         price[:], slope[:] = trial, gradient
-    _pull_back(target, phase_share, lower_kw, members, count, shared_kw)
+    _pull_back(target, phase_share, lower_kw, upper_kw, members, count, shared_kw)
 
 
 @inner_kernel
@@ -342,6 +342,7 @@ def _pull_back(
     target: FloatArray,
     phase_share: FloatArray,
     lower_kw: FloatArray,
+    upper_kw: FloatArray,
     members: IntArray,
     count: int,
     shared_kw: FloatArray,
@@ -357,7 +358,8 @@ def _pull_back(
             for i in range(count):
                 h = members[i]
                 if phase_share[h, f] > 0.0:
-                    shared_kw[h] = lower_kw[h] + (shared_kw[h] - lower_kw[h]) * room / above
+                    shorter = (shared_kw[h] - lower_kw[h]) * room / above
+                    shared_kw[h] = min(lower_kw[h] + shorter, upper_kw[h])
 
 
 @inner_kernel

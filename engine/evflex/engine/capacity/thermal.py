@@ -13,20 +13,20 @@ factor in every inner step: the inner steps need multiplications only, and power
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import ceil
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
 from evflex.engine.capacity.transformer import InsulationPaper, ThermalParameters, ThermalState, Transformer
-from evflex.engine.kernels import inner_kernel, kernel
-from evflex.engine.supply_tree import FloatArray
+from evflex.engine.kernels import inner_kernel, kernel, vector_inner_kernel
+from evflex.engine.supply_tree import FloatArray, IntArray
 
 _LONGEST_INNER_STEP_MIN = 1.0
 # Ageing rates: 2^((θ - 98) / 6) for normal paper (IEC 60076-7, eq. 2), exp(15000 / 383 - 15000 / (θ + 273)) for
 # thermally upgraded paper (eq. 3).
 _NORMAL_REFERENCE_C, _NORMAL_DOUBLING_K = 98.0, 6.0
 _UPGRADED_REFERENCE_K, _UPGRADED_RATE_K, _ZERO_C_K = 383.0, 15_000.0, 273.0
+_LOG2_E = float(np.log2(np.e))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +52,33 @@ class ThermalConstants:
 
         Inner steps are a minute at most, and half of each time constant.
         """
-        oil_min = thermal.k11 * thermal.oil_time_constant_min
-        winding_min = thermal.k22 * thermal.winding_time_constant_min
-        gradient_min = thermal.oil_time_constant_min / thermal.k22
-        longest_min = min(_LONGEST_INNER_STEP_MIN, 0.5 * min(oil_min, winding_min, gradient_min))
-        count = max(1, ceil(step_s / 60.0 / longest_min - 1e-9))
-        inner_min = step_s / 60.0 / count
+        counts, kept = inner_steps(np.array([astuple(thermal)]), step_s)
+        count = int(counts[0])
         values = np.array(
             [
                 thermal.top_oil_rise_k, thermal.hot_spot_gradient_k, thermal.loss_ratio, thermal.oil_exponent,
-                thermal.winding_exponent, thermal.k21, 1.0 - inner_min / oil_min, 1.0 - inner_min / winding_min,
-                1.0 - inner_min / gradient_min,
+                thermal.winding_exponent, thermal.k21, *kept[:, 0].tolist(),
             ]
         )  # fmt: skip
-        return cls(values, count, inner_min / 60.0, paper == InsulationPaper.THERMALLY_UPGRADED)
+        return cls(values, count, step_s / 3600.0 / count, paper == InsulationPaper.THERMALLY_UPGRADED)
+
+
+def inner_steps(parameters: FloatArray, step_s: float) -> tuple[IntArray, FloatArray]:
+    """How planning steps are divided.
+
+    Args:
+        parameters: A row a transformer, columns as in :class:`ThermalParameters`, (n, 10).
+        step_s: Length of a planning step in seconds.
+
+    Returns:
+        Number of inner steps, (n,), a minute at most and half of each time constant; and the factors by which top oil,
+        winding gradient and oil gradient keep their distance from the target in one, (3, n).
+    """
+    oil_min, winding_min, k11, k22 = parameters[:, 5], parameters[:, 6], parameters[:, 7], parameters[:, 9]
+    constants_min = np.stack([k11 * oil_min, k22 * winding_min, oil_min / k22])
+    longest_min = np.minimum(_LONGEST_INNER_STEP_MIN, 0.5 * constants_min.min(axis=0))
+    counts = np.maximum(1, np.ceil(step_s / 60.0 / longest_min - 1e-9)).astype(np.int64)
+    return counts, 1.0 - step_s / 60.0 / counts / constants_min
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +150,38 @@ def targets(
     return rise, hot_spot_gradient_k * loading_ratio**winding_exponent
 
 
+def ageing_rate_and_slope(hot_spot_c: FloatArray, paper: InsulationPaper) -> tuple[FloatArray, FloatArray]:
+    """Hours of life lost in an hour at hot-spot temperatures, and its derivative by the temperature."""
+    if paper == InsulationPaper.THERMALLY_UPGRADED:
+        kelvin = hot_spot_c + _ZERO_C_K
+        rate = np.exp(_UPGRADED_RATE_K / _UPGRADED_REFERENCE_K - _UPGRADED_RATE_K / kelvin)
+        return rate, rate * _UPGRADED_RATE_K / kelvin**2
+    rate = 2.0 ** ((hot_spot_c - _NORMAL_REFERENCE_C) / _NORMAL_DOUBLING_K)
+    return rate, rate * np.log(2.0) / _NORMAL_DOUBLING_K
+
+
 @inner_kernel
 def ageing_rate(hot_spot_c: float, upgraded: bool) -> float:
     """Hours of life lost in an hour at a hot-spot temperature."""
     if upgraded:
         return np.exp(_UPGRADED_RATE_K / _UPGRADED_REFERENCE_K - _UPGRADED_RATE_K / (hot_spot_c + _ZERO_C_K))
     return 2.0 ** ((hot_spot_c - _NORMAL_REFERENCE_C) / _NORMAL_DOUBLING_K)
+
+
+@vector_inner_kernel
+def ageing_exponent(hot_spot_c: float, upgraded: bool) -> float:
+    """Logarithm to base 2 of the ageing rate, for :func:`evflex.engine.capacity.powers.exp2`."""
+    if upgraded:
+        return _UPGRADED_RATE_K * _LOG2_E * (1.0 / _UPGRADED_REFERENCE_K - 1.0 / (hot_spot_c + _ZERO_C_K))
+    return (hot_spot_c - _NORMAL_REFERENCE_C) * (1.0 / _NORMAL_DOUBLING_K)
+
+
+@vector_inner_kernel
+def ageing_slope(hot_spot_c: float, upgraded: bool) -> float:
+    """Derivative of the ageing rate's natural logarithm by the hot-spot temperature, per K."""
+    if upgraded:
+        return _UPGRADED_RATE_K / ((hot_spot_c + _ZERO_C_K) * (hot_spot_c + _ZERO_C_K))
+    return 1.0 / (_NORMAL_DOUBLING_K * _LOG2_E)
 
 
 @kernel

@@ -14,8 +14,8 @@ from evflex.engine.dispatch.slope_trick import COLUMN_COUNT, StoredAssets, take
 from evflex.engine.dispatch.storage_oracle import class_order
 from evflex.engine.dispatch.storage_part import StoragePart
 from evflex.engine.dispatch.window_part import WindowPart
-from evflex.engine.dispatch.workers import Workers
 from evflex.engine.supply_tree import IntArray
+from evflex.engine.workers import Workers
 
 # Blocks of a part. More of them need fewer rounds, and make the master of each dearer: the oracle of assets that only
 # charge is cheap, that of stores is not.

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from evflex.engine.dispatch.columns import DISCHARGE_COST, EXPORT_REVENUE, FIGURES, Columns
 from evflex.engine.dispatch.prices import Prices
-from evflex.engine.dispatch.workers import Workers
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
+from evflex.engine.workers import Workers
 
 
 class CurtailPart:

@@ -8,8 +8,8 @@ from evflex.engine.dispatch.columns import FIGURES, SHORTFALL_COST, SHORTFALL_KW
 from evflex.engine.dispatch.coupling import Coupling
 from evflex.engine.dispatch.parts import Part
 from evflex.engine.dispatch.prices import Prices
-from evflex.engine.dispatch.workers import Workers
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
+from evflex.engine.workers import Workers
 
 
 class FleetOracle:

@@ -26,10 +26,10 @@ from evflex.engine.dispatch.prepared import Prepared, prepare
 from evflex.engine.dispatch.report import Proof, assemble_plan, emit_powers, report_plan, sizes
 from evflex.engine.dispatch.setpoints import KnownSetpoints, MixedSetpoints
 from evflex.engine.dispatch.start import known_prices
-from evflex.engine.dispatch.workers import Workers
 from evflex.engine.supply_tree import FloatArray
 from evflex.engine.termination import Termination
 from evflex.engine.validation import Rules
+from evflex.engine.workers import Workers
 
 # Minimum powers leave the rest of the asked gap to the choice of steps; prices then move little.
 _RELAXED_SHARE, _NEAR = 0.3, 0.1

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from evflex.engine.dispatch.columns import Columns
 from evflex.engine.dispatch.prices import Prices
-from evflex.engine.dispatch.workers import Workers
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
+from evflex.engine.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)

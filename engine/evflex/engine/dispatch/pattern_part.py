@@ -13,8 +13,8 @@ from evflex.engine.dispatch.prices import Prices
 from evflex.engine.dispatch.window_assets import WindowTable
 from evflex.engine.dispatch.window_oracle import TERMS
 from evflex.engine.dispatch.window_part import window_columns, window_outcome
-from evflex.engine.dispatch.workers import Workers
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
+from evflex.engine.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)

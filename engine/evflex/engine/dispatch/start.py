@@ -17,8 +17,8 @@ from evflex.engine.dispatch.decomposition import Decomposed, Stop, decompose
 from evflex.engine.dispatch.fleet_oracle import FleetOracle
 from evflex.engine.dispatch.model import AssetKind, DispatchProblem, LimitScope, PortfolioLimit, Profiles
 from evflex.engine.dispatch.prepared import prepare
-from evflex.engine.dispatch.workers import Workers
 from evflex.engine.supply_tree import FloatArray
+from evflex.engine.workers import Workers
 
 # How far prices may first move, as a share of the dearest price (measured: half or twice as much need as many rounds).
 _RADIUS = 0.1

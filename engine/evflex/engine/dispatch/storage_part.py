@@ -27,8 +27,8 @@ from evflex.engine.dispatch.slope_trick import (
     StoredAssets,
 )
 from evflex.engine.dispatch.storage_oracle import combine_storage, solve_storage
-from evflex.engine.dispatch.workers import Workers
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
+from evflex.engine.workers import Workers
 
 
 class StoragePart:

@@ -11,9 +11,9 @@ from evflex.engine.dispatch.model import Fleet
 from evflex.engine.dispatch.prices import Prices
 from evflex.engine.dispatch.window_assets import Runs, WindowTable, cut, sorted_windows
 from evflex.engine.dispatch.window_oracle import SHORT_COST, SHORTFALL, TERMS, VALUE, add_powers, respond
-from evflex.engine.dispatch.workers import Workers
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 from evflex.engine.timegrid import TimeGrid
+from evflex.engine.workers import Workers
 
 
 class WindowPart:

@@ -116,9 +116,7 @@ class Agreements:
             if terms.proposed_by == caller.tenant_id:
                 raise _refused("OWN_PROPOSAL", "the other party must accept what the caller has proposed")
             _check_no_overlap(rows, row, unpacked_terms(terms.terms), caller)
-            row = rows.agreements.change(
-                row, now_unix_us, state=AgreementState.ACTIVE, active_version=request.version
-            )  # fmt: skip
+            row = rows.agreements.change(row, now_unix_us, state=AgreementState.ACTIVE, active_version=request.version)
             _audit(rows, row, AgreementAction.ACCEPTED, caller, request.version, request.request_id)
             answer = capacity_service_pb2.AcceptAgreementResponse(agreement=shown_agreement.agreement(row, terms))
             return Change(row.agreement_id, row.area_id, answer.SerializeToString())
@@ -219,7 +217,7 @@ class Agreements:
         )
         return lambda owner, transformer_id, hub_id: (
             owner == caller.tenant_id or (owner, transformer_id, hub_id) in seen
-        )  # fmt: skip
+        )
 
 
 _Request = (
@@ -264,14 +262,12 @@ def terms_in_force(rows: CapacityRows, row: AgreementRow) -> ActiveTerms:
         ServiceError: FAILED_PRECONDITION, it is not active.
     """
     if row.state != AgreementState.ACTIVE:
-        raise _refused(
-            "AGREEMENT_NOT_ACTIVE", "the agreement is not active", state=AgreementState(row.state).name
-        )  # fmt: skip
+        raise _refused("AGREEMENT_NOT_ACTIVE", "the agreement is not active", state=AgreementState(row.state).name)
     terms = rows.agreements.terms(row.agreement_id, row.active_version)
     assert terms is not None
     return ActiveTerms(
         row.agreement_id, row.active_version, row.hub_id, row.transformer_id, unpacked_terms(terms.terms)
-    )  # fmt: skip
+    )
 
 
 def _check_proposal(request: capacity_service_pb2.ProposeAgreementRequest) -> None:
@@ -292,9 +288,7 @@ def _check_proposal(request: capacity_service_pb2.ProposeAgreementRequest) -> No
 
 def _check_proposer(message: agreement_pb2.Agreement, caller: Caller) -> None:
     if caller.tenant_id not in (message.dso_party, message.cpo_party):
-        raise ServiceError(
-            code_pb2.PERMISSION_DENIED, "NOT_A_PARTY", "the caller must be dso_party or cpo_party"
-        )  # fmt: skip
+        raise ServiceError(code_pb2.PERMISSION_DENIED, "NOT_A_PARTY", "the caller must be dso_party or cpo_party")
     if not caller.may_use_area(message.area_id):
         raise ServiceError(code_pb2.PERMISSION_DENIED, "AREA_NOT_ALLOWED", "the caller may not use this area_id")
 

@@ -154,9 +154,7 @@ def _check_validity(terms: Terms, window: TimeGrid) -> None:
     invalid_steps = np.flatnonzero(~terms.valid_steps(window))
     if len(invalid_steps):
         first = int(invalid_steps[0])
-        raise _refused(
-            "OUTSIDE_VALIDITY", f"the agreement is not valid throughout step {first}", first_step=str(first)
-        )  # fmt: skip
+        raise _refused("OUTSIDE_VALIDITY", f"the agreement is not valid throughout step {first}", first_step=str(first))
 
 
 def _check_left(rows: CapacityRows, row: AgreementRow, terms: Terms, wanted: _Wanted) -> None:

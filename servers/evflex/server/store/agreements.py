@@ -207,9 +207,7 @@ class AgreementRows:
         self._connection.execute(agreement_events.insert(), values)
 
 
-def agreements_of(
-    party: str, *, hub_id: str = "", transformer_id: str = "", state: int = 0
-) -> sa.Select[Any]:  # fmt: skip
+def agreements_of(party: str, *, hub_id: str = "", transformer_id: str = "", state: int = 0) -> sa.Select[Any]:
     """Query of a party's agreements, each with its shown terms; empty arguments mean all. Rows are for `shown_row`."""
     query = sa.select(agreements, agreement_versions.c.proposed_by, agreement_versions.c.terms)
     query = query.join(agreement_versions, _SHOWN).where(

@@ -132,9 +132,7 @@ class BookingRows:
         """Release a booking; one that is released already stays as it is."""
         if row.released:
             return row
-        released = replace(
-            row, released=1, version=row.version + 1, etag=new_etag(), update_time_unix_us=now_unix_us
-        )  # fmt: skip
+        released = replace(row, released=1, version=row.version + 1, etag=new_etag(), update_time_unix_us=now_unix_us)
         values = {"released": 1, "version": released.version, "etag": released.etag, "update_time_unix_us": now_unix_us}
         self._connection.execute(bookings.update().where(bookings.c.booking_id == row.booking_id).values(values))
         return released

@@ -1,4 +1,4 @@
-"""Threads that share the blocks of a fleet; kernels release the GIL."""
+"""Threads that share work in blocks; kernels release the GIL."""
 
 from __future__ import annotations
 

@@ -1,0 +1,140 @@
+"""What a plan is worth, how much any plan could be, and the second plan that the proof guides."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from evflex.engine.budget import Budget
+from evflex.engine.capacity.absorbable import served_by_firm_kwh
+from evflex.engine.capacity.energy_bound import EnergyBound, bound_energy
+from evflex.engine.capacity.forward import LoadedTransformer, Pass
+from evflex.engine.capacity.model import AllocationPolicy, AllocationProblem, BindingReason
+from evflex.engine.capacity.prepared import PreparedHubs
+from evflex.engine.kernels import kernel
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
+
+_THERMAL = (BindingReason.HOT_SPOT, BindingReason.TOP_OIL, BindingReason.LOSS_OF_LIFE)
+_BY_LOADING = (BindingReason.LOADING_RATIO, BindingReason.CONTINGENCY)
+# A plan may use this much more than the program's solution in a step: rounding must not hold it back.
+_SLACK_RATIO = 1e-6
+_PRICE_TOLERANCE = 1e-6
+# Comparing every step with every later one takes too long above.
+_MOST_STEPS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What serving a hub is worth: with LEAST_COST the compensation that it saves, else 1.
+
+    Attributes:
+        rank: Class of each hub, hubs of one worth, (H,).
+        per_kwh: Of each hub, (H,).
+        step_h: Length of a step in hours.
+    """
+
+    rank: IntArray
+    per_kwh: FloatArray
+    step_h: float
+
+    def served(self, plan: Pass) -> float:
+        """Worth of what a plan serves."""
+        return float(self.per_kwh @ plan.used_kw.sum(axis=0)) * self.step_h
+
+
+def worth_of(problem: AllocationProblem, hubs: PreparedHubs) -> Worth:
+    """What the policy weighs."""
+    if problem.policy == AllocationPolicy.LEAST_COST:
+        price = np.array([hub.curtailment_price_per_kwh for hub in problem.hubs])
+        return Worth(hubs.rank, price, problem.grid.step_h)
+    return Worth(np.zeros_like(hubs.rank), np.ones(len(hubs.rank)), problem.grid.step_h)
+
+
+def prove(
+    problem: AllocationProblem,
+    transformer: LoadedTransformer,
+    hubs: PreparedHubs,
+    plan: Pass,
+    worth: Worth,
+    budget: Budget,
+) -> EnergyBound:
+    """Bound the worth of all that any plan with the same firm capacity can serve."""
+    by_firm = float(worth.per_kwh @ served_by_firm_kwh(hubs, problem.grid.step_h, plan.firm_kw))
+    class_worth = np.zeros(int(worth.rank.max()) + 1)
+    class_worth[worth.rank] = worth.per_kwh
+    plan_kw = np.zeros((len(class_worth), problem.grid.step_count))
+    np.add.at(plan_kw, worth.rank, np.maximum(0.0, plan.used_kw - plan.firm_kw).T)
+    conditional = bound_energy(
+        problem.grid, transformer, problem.transformer, dataclasses.replace(hubs, rank=worth.rank), plan.firm_kw,
+        class_worth, plan_kw, worth.served(plan) - by_firm, budget,
+    )  # fmt: skip
+    return dataclasses.replace(conditional, value=conditional.value + by_firm)
+
+
+def guide(
+    transformer: LoadedTransformer, hubs: PreparedHubs, plan: Pass, worth: Worth, bound: EnergyBound
+) -> tuple[LoadedTransformer, PreparedHubs]:
+    """Transformer and hubs for a second plan.
+
+    Where capacity has a price, no more is handed out than the program uses, which saves heat for later steps. And hubs
+    are given first what firm capacity and cheaper steps cannot serve later, where that is worth the price.
+    """
+    if not len(bound.power_kw) or len(bound.power_kw) > _MOST_STEPS:
+        return transformer, hubs
+    kvar = transformer.base_kvar.sum(axis=1)
+    fixed_kw = transformer.base_kw.sum(axis=1) + plan.firm_kw.sum(axis=1)
+    program_kva = np.hypot(fixed_kw + (1.0 + _SLACK_RATIO) * bound.power_kw, kvar)
+    plan_kva = np.hypot(transformer.base_kw.sum(axis=1) + plan.capacity_kw.sum(axis=1), kvar)
+    # of the most loaded phase, as uneven as it was
+    ratio = plan.loading_ratio * program_kva / np.maximum(plan_kva, 1e-9)
+    priced = bound.price_per_kwh > _PRICE_TOLERANCE * worth.per_kwh.max(initial=0.0)
+    insist = worth.per_kwh[None, :] >= bound.price_per_kwh[:, None] * (1.0 - _PRICE_TOLERANCE)
+    lowered = np.where(priced, np.minimum(transformer.ratio_limit, ratio), transformer.ratio_limit)
+    waitable_kwh, car_waitable_kwh = np.empty_like(plan.firm_kw), np.empty_like(hubs.car_most_kw)
+    usable = hubs.cars != 0
+    _wait_for_cheaper(
+        transformer.step_h, bound.price_per_kwh, np.where(usable, plan.firm_kw, 0.0),
+        np.where(usable, hubs.most_kw, 0.0), hubs.demand_kw, hubs.car_most_kw, waitable_kwh, car_waitable_kwh,
+    )  # fmt: skip
+    return (
+        dataclasses.replace(transformer, ratio_limit=lowered),
+        dataclasses.replace(hubs, may_insist=insist, waitable_kwh=waitable_kwh, car_waitable_kwh=car_waitable_kwh),
+    )
+
+
+def with_true_reasons(guided: Pass, lowered: BoolArray, plan: Pass) -> Pass:
+    """The guided plan, in which a lowered loading limit goes by the name of the temperature that it keeps."""
+    thermal = plan.reason[np.isin(plan.reason, _THERMAL)]
+    named = int(np.bincount(thermal).argmax()) if len(thermal) else int(BindingReason.HOT_SPOT)
+    by_lowered = np.isin(guided.reason, _BY_LOADING) & lowered[:, None]
+    return dataclasses.replace(guided, reason=np.where(by_lowered, named, guided.reason))
+
+
+@kernel
+def _wait_for_cheaper(
+    step_h: float,
+    price_per_kwh: FloatArray,
+    firm_kw: FloatArray,
+    most_kw: FloatArray,
+    demand_kw: FloatArray,
+    car_most_kw: FloatArray,
+    waitable_kwh: FloatArray,
+    car_waitable_kwh: FloatArray,
+) -> None:
+    """What can wait after each step for firm capacity, and for conditional capacity that is cheaper than now."""
+    steps, count = firm_kw.shape
+    for t in range(steps):
+        cheaper = price_per_kwh * (1.0 + _PRICE_TOLERANCE) + _PRICE_TOLERANCE < price_per_kwh[t]
+        car_waitable_kwh[t] = 0.0
+        for s in range(t + 1, steps):
+            if cheaper[s]:
+                for j in range(car_most_kw.shape[1]):
+                    car_waitable_kwh[t, j] += car_most_kw[s, j] * step_h
+        for h in range(count):
+            waitable = 0.0
+            for s in range(steps - 1, t, -1):
+                capacity_kw = most_kw[s, h] if cheaper[s] else firm_kw[s, h]
+                waitable = max(0.0, waitable) + (capacity_kw - demand_kw[s, h]) * step_h
+            waitable_kwh[t, h] = waitable
