@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
@@ -17,7 +17,6 @@ from evflex.server.caller import Caller, caller_resolver
 from evflex.server.capacity.agreements import ActiveTerms
 from evflex.server.capacity.live import LiveCapacities
 from evflex.server.capacity.live_rpcs import LiveRpcs, OwnHubsOnly
-from evflex.server.errors import not_found
 from evflex.server.interceptor import CallInterceptor
 from evflex.server.log import make_log
 from evflex.server.metrics import Metrics
@@ -27,8 +26,8 @@ from evflex.server.settings import Settings
 class _NoAgreements:
     """All terms stand in the header."""
 
-    def active_terms(self, caller: Caller, agreement_id: str) -> ActiveTerms:
-        raise not_found("agreement", agreement_id)
+    def all_active_terms(self, caller: Caller, agreement_ids: Collection[str]) -> Mapping[str, ActiveTerms]:
+        return {}
 
 
 class _Servicer(LiveRpcs, capacity_service_pb2_grpc.CapacityServiceServicer):  # type: ignore[misc] # bytes are streamed

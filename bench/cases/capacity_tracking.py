@@ -26,9 +26,9 @@ _MILLI = 1e-3
       generated=True, domain="capacity")  # fmt: skip
 def capacity_answers(setting: Setting) -> Outcome:
     outcome = Outcome(notes=[
-        "The server is a process of its own with default settings and this part of the service. Answers are timed at the operator's client, from "
-        "sending a measurement to having its answer; every measurement changes all hubs. Cuts are timed from sending "
-        "the cut to when a third process, with one watch of one hub for each hub, has its message.",
+        "The server is a process of its own with default settings and this part of the service. Answers are timed at "
+        "the operator's client, from sending a measurement to having its answer; every measurement changes most hubs. "
+        "Cuts are timed from sending the cut to when a third process, with one watch for each hub, has its message.",
     ])  # fmt: skip
     rng = np.random.default_rng(5)
     hubs = setting.pick(_HUBS, 20)
