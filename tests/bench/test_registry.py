@@ -20,7 +20,7 @@ NAMES = [
     "lp_n1000", "milp_n100", "subsamples", "no_minimum", "starts", "quantum", "scale_10000", "many_sites",
     "rpc_share", "real_days", "ranking", "phases",
     "dispatch_million", "dispatch_v2g", "dispatch_elaad", "dispatch_objective", "dispatch_minimum", "dispatch_feeders",
-    "dispatch_served", "capacity_booking",
+    "dispatch_served", "capacity_booking", "capacity_answers", "capacity_hour",
 ]  # fmt: skip
 OF_DISPATCH = ["dispatch_million", "dispatch_v2g", "dispatch_objective", "dispatch_minimum", "dispatch_feeders"]
 OF_ONE_PROCESS = ["lp_n1000", "milp_n100", "subsamples", "no_minimum", "quantum", "ranking"]
@@ -49,6 +49,18 @@ def test_a_case_runs_on_a_tiny_site(name: str, tmp_path: Path, quiet: Console) -
     assert result["quick"]
     assert result["figures"]
     assert all(times for times in result["seconds"].values())
+
+
+@pytest.mark.slow
+def test_a_cut_reaches_every_watch(tmp_path: Path, quiet: Console) -> None:
+    assert run_cases([CASES["capacity_answers"]], Setting(quick=True), tmp_path, quiet) == 0
+
+
+@pytest.mark.slow
+def test_an_hour_of_capacity_runs_for_a_minute(tmp_path: Path, quiet: Console) -> None:
+    assert run_cases([CASES["capacity_hour"]], Setting(quick=True), tmp_path, quiet) == 0
+    result = json.loads((tmp_path / "results" / "capacity_hour.json").read_text(encoding="utf-8"))
+    assert {row["key"]: row["measured"] for row in result["figures"]}["limits"] == 0
 
 
 @pytest.mark.slow

@@ -89,6 +89,8 @@ class Settings(BaseSettings):
     max_dispatch_streams: Count = Field(
         default=32, description="CreatePortfolio, UpdatePortfolio, PlanPortfolio and GetPlan streams at the same time"
     )
+    max_capacity_tracks: Count = Field(default=64, description="TrackCapacity streams at the same time")
+    max_capacity_watches: Count = Field(default=500, description="WatchCapacity streams at the same time")
     max_watches: Count = Field(default=500, description="WatchSchedules streams at the same time")
 
     max_message_bytes: Count = Field(default=16 * MEBIBYTE, description="largest request message")
@@ -114,6 +116,7 @@ class Settings(BaseSettings):
         default=1_000_000, description="steps of all bookings of one agreement that are neither released nor over"
     )
     max_watched_sites: Count = Field(default=10_000, description="sites that one watch may name")
+    max_watched_hubs: Count = Field(default=10_000, description="hubs that one watch may name")
 
     default_deadline_s: Seconds = Field(default=30.0, description="time of a unary solve whose caller sets no deadline")
     stream_default_deadline_s: Seconds = Field(default=600.0, description="the same for RPCs that stream")

@@ -37,6 +37,7 @@ class BindingReason(IntEnum):
     ROTATION = 8
     RAMP = 9
     SILENCE = 10
+    OPERATOR_CUT = 11
 
 
 @dataclass(frozen=True, slots=True)
