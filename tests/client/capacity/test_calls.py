@@ -179,7 +179,7 @@ def test_other_terms_are_another_version_of_the_same_agreement(client: Any, serv
 def test_an_agreement_is_fetched_with_its_audit_and_listed(client: Any, server: FakeServer) -> None:
     answer = pb.GetAgreementResponse(agreement=agreement_message("ACTIVE"))
     for action, party in ((agreement_pb2.AGREEMENT_ACTION_PROPOSED, "dso"), (2, "cpo")):
-        event = answer.events.add(action=action, party=party, version=1, request_id="r")  # type: ignore[arg-type]
+        event = answer.events.add(action=action, party=party, version=1, request_id="r")
         event.event_time.FromJsonString("2026-01-14T17:00:00Z")
     server.on("GetAgreement", answering(answer))
     server.on("ListAgreements", answering(pb.ListAgreementsResponse(agreements=[agreement_message()])))
