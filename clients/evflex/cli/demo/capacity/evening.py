@@ -19,7 +19,8 @@ START = pd.Timestamp("2026-01-14 15:00", tz=TIME_ZONE)
 STEP = pd.Timedelta(minutes=15)
 STEP_COUNT = 64
 RATED_KVA = 630.0
-MAX_LOADING_RATIO = 1.3
+# Limits of IEC 60076-7 for the normal cyclic loading of distribution transformers.
+MAX_LOADING_RATIO = 1.5
 MAX_HOT_SPOT_C = 120.0
 MAX_TOP_OIL_C = 105.0
 # What is left for this street when a cable fails and the transformer feeds a part of the next street too.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from evflex.cli.demo.capacity.evening import (
@@ -46,6 +47,8 @@ SHADE = "#f3ecdc"
 HUB_COLOURS = {HOMES: PLANNED, ROAD: UNCONTROLLED}
 FIRM_COLOURS = {HOMES: "#064a53", ROAD: "#8f4310"}
 SMALL = 8
+# keeps a label apart from lines behind it
+ON_LINES = withStroke(linewidth=3.0, foreground="white")
 
 
 def draw(evening: Evening, outcome: EveningOutcome, path: Path) -> None:
@@ -75,47 +78,55 @@ def draw(evening: Evening, outcome: EveningOutcome, path: Path) -> None:
 
 def _load(axes: Axes, evening: Evening, outcome: EveningOutcome, edges: FloatArray) -> None:
     """Homes and hubs on top of each other, against what the transformer may carry."""
-    power_kw = outcome.shared.power_kw
-    below = evening.base_kva
-    axes.stairs(below, edges, fill=True, color=BASE)
-    _inside(axes, edges, 0.5 * below, "homes", INK)
+    shared, below = outcome.shared, evening.base_kva
+    axes.stairs(below, edges, fill=True, color=BASE, label="homes")
     drawn_kw = np.zeros(len(below))
-    for hub_id in CONTRACTS:
-        drawn_kw = drawn_kw + power_kw[hub_id].to_numpy()
+    for hub_id, contract in CONTRACTS.items():
+        drawn_kw = drawn_kw + shared.power_kw[hub_id].to_numpy()
         top = evening.apparent_kva(drawn_kw)
-        axes.stairs(top, edges, baseline=below, fill=True, color=HUB_COLOURS[hub_id], alpha=0.75, linewidth=0.0)
-        _inside(axes, edges, 0.5 * (below + top), CONTRACTS[hub_id].title, "white", top - below)
+        axes.stairs(
+            top, edges, baseline=below, fill=True, color=HUB_COLOURS[hub_id], alpha=0.75, linewidth=0.0,
+            label=contract.title,
+        )  # fmt: skip
         below = top
-    axes.stairs(below, edges, color=INK, linewidth=1.0, baseline=None)
+    entitled = shared.transformer["loading_ratio"].to_numpy() * RATED_KVA
+    axes.stairs(entitled, edges, color=INK, linewidth=1.0, baseline=None, label="if hubs draw all their capacity")
     limit = evening.limit_kva
     axes.stairs(limit, edges, color=LIMIT, linewidth=1.6, baseline=None)
     axes.axhline(RATED_KVA, color=QUIET, linewidth=1.0, linestyle=DASHED)
     _at_right(axes, edges, float(limit[-1]), "limit of loading", LIMIT)
     _at_right(axes, edges, RATED_KVA, "rated power", QUIET)
-    axes.set_ylim(0.0, 1.16 * float(max(limit.max(), below.max())))
+    axes.set_ylim(0.0, 1.22 * float(max(limit.max(), entitled.max())))
     axes.set_ylabel("load of the transformer\n[kVA]")
     axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.legend(loc="upper left", ncols=4, frameon=False, fontsize=SMALL, handlelength=1.6, columnspacing=1.2)
     steps = np.flatnonzero(evening.contingency)
     if len(steps):
         middle = 0.5 * float(edges[steps[0]] + edges[steps[-1] + 1])
+        # just above the lowered limit, where hubs cannot reach
         axes.annotate(
-            "N-1", (middle, 1.0), (0.0, -4.0), xycoords=("data", "axes fraction"), textcoords="offset points",
-            ha="center", va="top", fontsize=SMALL, fontweight="bold", color=INK,
+            "N-1", (middle, float(limit[steps[0]])), (0.0, 6.0), textcoords="offset points", ha="center", va="bottom",
+            fontsize=SMALL, fontweight="bold", color=INK,
         )  # fmt: skip
 
 
 def _heat(axes: Axes, outcome: EveningOutcome, edges: FloatArray) -> None:
     """Temperatures if all hubs draw all their capacity, with their limits."""
     transformer = outcome.shared.transformer
-    for column, limit_c, label, colour in (
-        ("hot_spot_c", MAX_HOT_SPOT_C, "hot-spot", HOT_SPOT),
-        ("top_oil_c", MAX_TOP_OIL_C, "top-oil", TOP_OIL),
+    middles = 0.5 * (edges[:-1] + edges[1:])
+    for column, limit_c, label, colour, offset_points in (
+        ("hot_spot_c", MAX_HOT_SPOT_C, "hot-spot", HOT_SPOT, 5.0),
+        ("top_oil_c", MAX_TOP_OIL_C, "top-oil", TOP_OIL, -12.0),
     ):
         values = transformer[column].to_numpy()
-        axes.plot(0.5 * (edges[:-1] + edges[1:]), values, color=colour, linewidth=1.8)
+        axes.plot(middles, values, color=colour, linewidth=1.8)
         axes.axhline(limit_c, color=colour, linewidth=1.2, linestyle=DASHED)
         _at_right(axes, edges, limit_c, f"limit of {label}", colour)
-        _at_right(axes, edges, float(values[-1]), label, colour)
+        hottest = int(values.argmax())
+        axes.annotate(
+            label, (float(middles[hottest]), float(values[hottest])), (0.0, offset_points),
+            textcoords="offset points", ha="center", fontsize=SMALL, color=colour, path_effects=[ON_LINES],
+        )  # fmt: skip
     lowest = float(transformer["top_oil_c"].min())
     axes.set_ylim(min(0.0, lowest - 5.0), 1.12 * max(MAX_HOT_SPOT_C, float(transformer["hot_spot_c"].max())))
     axes.set_ylabel("temperature\n[°C]")
@@ -134,7 +145,10 @@ def _capacity(axes: Axes, outcome: EveningOutcome, hub_id: str, edges: FloatArra
     axes.stairs(capacity_kw, edges, color=colour, linewidth=1.6, baseline=None)
     axes.axhline(0.0, color=GRID, linewidth=0.8, zorder=0)
     _at_right(axes, edges, 0.5 * contract.terms.firm_kw, f"firm {contract.terms.firm_kw:g} kW", FIRM_COLOURS[hub_id])
-    axes.set_ylim(0.0, 1.15 * float(max(capacity_kw.max(), contract.terms.firm_kw)))
+    highest_kw = float(max(capacity_kw.max(), contract.terms.firm_kw))
+    conditional = f"conditional,\nup to {contract.terms.conditional_kw:g} kW"
+    _at_right(axes, edges, 0.55 * highest_kw, conditional, colour)
+    axes.set_ylim(0.0, 1.15 * highest_kw)
     axes.set_ylabel(f"{contract.title}\n[kW]", color=FIRM_COLOURS[hub_id])
     axes.yaxis.set_major_locator(MaxNLocator(4))
 
@@ -151,15 +165,6 @@ def _at_right(axes: Axes, edges: FloatArray, height: float, text: str, colour: s
         text, (float(edges[-1]), height), (5.0, 0.0), textcoords="offset points", ha="left", va="center",
         fontsize=SMALL, color=colour, annotation_clip=False,
     )  # fmt: skip
-
-
-def _inside(
-    axes: Axes, edges: FloatArray, heights: FloatArray, text: str, colour: str, thickness: FloatArray | None = None
-) -> None:
-    """A label in an area, where it is thickest."""
-    step = int(np.argmax(2.0 * heights if thickness is None else thickness))
-    middle = 0.5 * float(edges[step] + edges[step + 1])
-    axes.text(middle, float(heights[step]), text, ha="center", va="center", fontsize=SMALL, color=colour)
 
 
 def _headline(outcome: EveningOutcome) -> str:

@@ -49,9 +49,9 @@ def print_story(console: Console, evening: Evening, outcome: EveningOutcome) -> 
     shared = outcome.shared
     hottest_c = shared.transformer["hot_spot_c"].max()
     lines = [
-        f"conditional capacity lets {100.0 * outcome.gain:+.0f} % energy through against firm capacity alone",
-        f"firm capacity that can be sold: {outcome.firm_headroom_kva:.0f} kVA fit in every step, even in N-1 "
-        f"({N1_RATED_KVA:g} kVA, here from {CONTINGENCY_HOUR}:00 to {CONTINGENCY_HOUR + 1}:00)",
+        f"conditional capacity lets {100.0 * outcome.gain:.0f} % more energy through than firm capacity alone",
+        f"firm capacity that can be sold: {outcome.firm_headroom_kva:.0f} kVA, which fit in every step even in N-1 "
+        f"({N1_RATED_KVA:g} kVA; here from {CONTINGENCY_HOUR}:00 to {CONTINGENCY_HOUR + 1}:00)",
         f"hottest winding {hottest_c:.0f} °C, loss of life {shared.loss_of_life_h:.2f} h, "
         f"Jain's index {shared.fairness_index:.3f}",
     ]
