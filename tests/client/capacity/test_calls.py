@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pandas as pd
 import pytest
+from google.rpc import error_details_pb2
 
 from evflex.capacity.v1 import agreement_pb2, allocation_pb2
 from evflex.capacity.v1 import capacity_service_pb2 as pb
@@ -170,9 +171,10 @@ def test_other_terms_are_another_version_of_the_same_agreement(client: Any, serv
     server.on("ProposeAgreement", answering(pb.ProposeAgreementResponse(agreement=agreement_message(version=2))))
     agreement = client.propose_agreement(
         "homes", AgreementTerms(firm_kw=50.0), transformer_id="t-1", dso_party="dso", cpo_party="cpo",
-        agreement_id="g-1",
+        agreement_id="g-1", etag="e-1",
     )  # fmt: skip
     assert agreement.version == 2
+    assert server.asked("ProposeAgreement")[0].agreement.etag == "e-1"
     assert server.asked("ProposeAgreement")[0].agreement.agreement_id == "g-1"
 
 
@@ -230,6 +232,15 @@ def test_a_refusal_is_not_repeated(
     with pytest.raises(kind, match=r"3\.5 kW are left"):
         client.book_capacity("homes", "g-1", firm_kw=pd.Series([30.0, 40.0], index=INDEX))
     assert len(server.calls) == 1
+
+
+def test_a_booking_that_does_not_fit_tells_what_is_left(client: Any, server: FakeServer) -> None:
+    cause = error_details_pb2.ErrorInfo(reason="CAPACITY_TAKEN", metadata={"left_kw": "3.5", "first_step": "1"})
+    server.on("BookCapacity", failing(grpc.StatusCode.FAILED_PRECONDITION, "3.5 kW are left", cause))
+    with pytest.raises(ConflictError) as caught:
+        client.book_capacity("homes", "g-1", firm_kw=pd.Series([30.0, 40.0], index=INDEX))
+    assert caught.value.reason == "CAPACITY_TAKEN"
+    assert caught.value.facts["left_kw"] == "3.5"
 
 
 def test_the_caller_is_told_to_the_server(server: FakeServer) -> None:

@@ -177,6 +177,7 @@ def proposal(
     dso_party: str,
     cpo_party: str,
     agreement_id: str,
+    etag: str,
     area_id: str,
     validate_only: bool,
     request_id: str,
@@ -194,6 +195,7 @@ def proposal(
     agreement.dso_party = dso_party
     agreement.cpo_party = cpo_party
     agreement.agreement_id = agreement_id
+    agreement.etag = etag
     agreement.area_id = area_id
     return service_pb2.ProposeAgreementRequest(
         request_id=request_id or str(uuid.uuid4()), agreement=agreement, validate_only=validate_only

@@ -31,6 +31,7 @@ class AsyncAgreementCalls:
         dso_party: str,
         cpo_party: str,
         agreement_id: str = "",
+        etag: str = "",
         area_id: str = "",
         validate_only: bool = False,
         request_id: str = "",
@@ -38,7 +39,7 @@ class AsyncAgreementCalls:
     ) -> Agreement:
         """Propose an agreement, or other terms for one that exists; the caller has accepted with that."""
         request = proposal(
-            hub_id, terms, transformer_id, dso_party, cpo_party, agreement_id, area_id, validate_only, request_id
+            hub_id, terms, transformer_id, dso_party, cpo_party, agreement_id, etag, area_id, validate_only, request_id
         )
         answer = await self._transport.unary(operations.PROPOSE_AGREEMENT, request, timeout_s)
         return Agreement.from_message(answer.agreement)

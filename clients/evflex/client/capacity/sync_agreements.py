@@ -28,6 +28,7 @@ class AgreementCalls:
         dso_party: str,
         cpo_party: str,
         agreement_id: str = "",
+        etag: str = "",
         area_id: str = "",
         validate_only: bool = False,
         request_id: str = "",
@@ -42,6 +43,7 @@ class AgreementCalls:
             dso_party: Tenant of the distribution system operator.
             cpo_party: Tenant of the charge point operator. The caller is one of the two.
             agreement_id: Agreement that gets other terms; hub, transformer and parties stay. Empty is a new one.
+            etag: When not empty, propose other terms only if the stored agreement has the same.
             area_id: Grid area of the hub.
             validate_only: Only check.
             request_id: UUID under which a repeated call gives the same answer; drawn when empty.
@@ -50,9 +52,10 @@ class AgreementCalls:
         Raises:
             InvalidRequestError: The terms break rules.
             NotPermittedError: The caller is none of the parties.
+            ConflictError: The etag differs.
         """
         request = proposal(
-            hub_id, terms, transformer_id, dso_party, cpo_party, agreement_id, area_id, validate_only, request_id
+            hub_id, terms, transformer_id, dso_party, cpo_party, agreement_id, etag, area_id, validate_only, request_id
         )
         answer = self._transport.unary(operations.PROPOSE_AGREEMENT, request, timeout_s)
         return Agreement.from_message(answer.agreement)
@@ -184,7 +187,7 @@ class AgreementCalls:
             timeout_s: Time for all attempts.
 
         Raises:
-            ConflictError: There is not so much left; the message says what is.
+            ConflictError: There is not so much left; the message and ``facts`` say what is.
             InvalidRequestError: The booking breaks rules.
         """
         request = booking_request(hub_id, agreement_id, firm_kw, conditional_kw, time_grid, validate_only, request_id)

@@ -16,7 +16,8 @@ from evflex.client.capacity.tracking import TrackingAnswer, TrackingHeader, Trac
 from evflex.client.errors import CallCancelledError, DeadlineExceededError, EvflexError
 from evflex.client.transport import Transport
 
-OPENING_TIMEOUT_S = 10.0
+# a server that has not warmed up compiles first
+OPENING_TIMEOUT_S = 60.0
 CLOSING_TIMEOUT_S = 5.0
 
 
