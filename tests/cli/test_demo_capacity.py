@@ -81,8 +81,7 @@ def test_the_chapter_tells_its_story(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     told = " ".join(result.stdout.split())
     for shown in (
         "a transformer of 630 kVA",
-        "charging at home │ 24 + 226 kW",
-        "fast charging │ 36 + 264 kW",
+        "charging at home 24 + 226 kW, fast charging 36 + 264 kW",
         "together",
         "more energy through than firm capacity alone",
         "62 kVA, which fit in every step",

@@ -20,8 +20,8 @@ from evflex.cli.demo.capacity.outcome import EveningOutcome
 
 NOTE = (
     "Generated data: homes that heat at -5 degrees Celsius and two hubs of made-up cars, the same in every run. Energy "
-    "wanted is what the hub would use if the transformer had no limits; what is not served is paid for by the grid "
-    "company at the price of the agreement."
+    "wanted is what the hub would use if the transformer had no limits; what is curtailed is paid for by the grid company "
+    "at the price of the agreement. Firm only: what would be served without conditional capacity."
 )
 
 
@@ -38,17 +38,20 @@ def print_story(console: Console, evening: Evening, outcome: EveningOutcome) -> 
         title_justify="left", title_style="bold", header_style="", pad_edge=False,
     )  # fmt: skip
     table.add_column("")
-    for heading in ("firm + conditional", "wanted", "served", "curtailed", "compensation", "served if firm only"):
+    for heading in ("wanted", "served", "curtailed", "paid", "firm only"):
         table.add_column(heading, justify="right")
     for hub_id, hub in outcome.hubs.iterrows():
-        contract = CONTRACTS[str(hub_id)]
-        agreed = f"{contract.terms.firm_kw:g} + {contract.terms.conditional_kw:g} kW"
-        table.add_row(contract.title, agreed, *_amounts(hub))
-    table.add_row("together", "", *_amounts(outcome.hubs.sum(numeric_only=True)))
+        table.add_row(CONTRACTS[str(hub_id)].title, *_amounts(hub))
+    table.add_row("together", *_amounts(outcome.hubs.sum(numeric_only=True)))
     console.print(table)
     shared = outcome.shared
     hottest_c = shared.transformer["hot_spot_c"].max()
+    agreed = ", ".join(
+        f"{contract.title} {contract.terms.firm_kw:g} + {contract.terms.conditional_kw:g} kW"
+        for contract in CONTRACTS.values()
+    )
     lines = [
+        f"firm + conditional capacity: {agreed}",
         f"conditional capacity lets {100.0 * outcome.gain:.0f} % more energy through than firm capacity alone",
         f"firm capacity that can be sold: {outcome.firm_headroom_kva:.0f} kVA, which fit in every step even in N-1 "
         f"({N1_RATED_KVA:g} kVA; here from {CONTINGENCY_HOUR}:00 to {CONTINGENCY_HOUR + 1}:00)",
