@@ -20,8 +20,8 @@ from evflex.cli.demo.capacity.outcome import EveningOutcome
 
 NOTE = (
     "Generated data: homes that heat at -5 degrees Celsius and two hubs of made-up cars, the same in every run. Energy "
-    "wanted is what the hub would use if the transformer had no limits; what is curtailed is paid for by the grid company "
-    "at the price of the agreement. Firm only: what would be served without conditional capacity."
+    "wanted is what the hub would use if the transformer had no limits; what is curtailed is paid for by the grid "
+    "company at the price of the agreement. Firm only: what would be served without conditional capacity."
 )
 
 
