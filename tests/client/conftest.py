@@ -32,6 +32,8 @@ class Blocking:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             result = method(*args, **kwargs)
+            if hasattr(result, "__aenter__"):
+                return BlockingContext(result, self._runner)
             return self._iterate(result) if hasattr(result, "__aiter__") else self._run(result)
 
         return call
@@ -59,6 +61,41 @@ class Blocking:
                 yield item
         finally:
             self._run(closing())
+
+
+class BlockingContext:
+    """An asynchronous context manager whose methods block."""
+
+    def __init__(self, wrapped: Any, runner: asyncio.Runner) -> None:
+        self._wrapped = wrapped
+        self._runner = runner
+
+    def __enter__(self) -> Any:
+        self._runner.run(self._wrapped.__aenter__())
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._runner.run(self._wrapped.__aexit__(*error))
+
+    def __iter__(self) -> Iterator[Any]:
+        async def rest() -> list[Any]:
+            return [item async for item in self._wrapped]
+
+        return iter(self._runner.run(rest()))
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._wrapped, name)
+        if not callable(found):
+            return found
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            async def calling() -> Any:
+                result = found(*args, **kwargs)
+                return await result if asyncio.iscoroutine(result) else result
+
+            return self._runner.run(calling())
+
+        return call
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from evflex.capacity.v1 import capacity_service_pb2_grpc
 from evflex.charging.v1 import charging_service_pb2 as pb
 from evflex.charging.v1 import charging_service_pb2_grpc
 from evflex.dispatch.v1 import dispatch_service_pb2_grpc
@@ -23,7 +24,11 @@ MAX_REQUEST_BYTES = 16 * 1024 * 1024
 Behaviour = Callable[[Any, Any], Any]
 
 
-class FakeServer(charging_service_pb2_grpc.ChargingServiceServicer, dispatch_service_pb2_grpc.DispatchServiceServicer):
+class FakeServer(
+    charging_service_pb2_grpc.ChargingServiceServicer,
+    dispatch_service_pb2_grpc.DispatchServiceServicer,
+    capacity_service_pb2_grpc.CapacityServiceServicer,
+):
     """Answers by script and keeps what it was asked.
 
     Attributes:
@@ -38,6 +43,7 @@ class FakeServer(charging_service_pb2_grpc.ChargingServiceServicer, dispatch_ser
         )
         charging_service_pb2_grpc.add_ChargingServiceServicer_to_server(self, self._server)
         dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(self, self._server)
+        capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(self, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 
@@ -101,6 +107,51 @@ class FakeServer(charging_service_pb2_grpc.ChargingServiceServicer, dispatch_ser
 
     def GetPlan(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         yield from self._meet("GetPlan", request, context)
+
+    def RateTransformer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("RateTransformer", request, context)
+
+    def AllocateCapacity(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("AllocateCapacity", request, context)
+
+    def GetAllocation(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("GetAllocation", request, context)
+
+    def ListAllocations(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ListAllocations", request, context)
+
+    def DeleteAllocation(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("DeleteAllocation", request, context)
+
+    def ProposeAgreement(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ProposeAgreement", request, context)
+
+    def AcceptAgreement(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("AcceptAgreement", request, context)
+
+    def EndAgreement(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("EndAgreement", request, context)
+
+    def GetAgreement(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("GetAgreement", request, context)
+
+    def ListAgreements(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ListAgreements", request, context)
+
+    def BookCapacity(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("BookCapacity", request, context)
+
+    def ReleaseBooking(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ReleaseBooking", request, context)
+
+    def ListBookings(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ListBookings", request, context)
+
+    def TrackCapacity(self, request_iterator: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        yield from self._meet("TrackCapacity", request_iterator, context)
+
+    def WatchCapacity(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        yield from self._meet("WatchCapacity", request, context)
 
     def _meet(self, rpc: str, request: Any, context: Any) -> Any:
         kept: Any = request

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from evflex.cli.allocate import allocate
 from evflex.cli.call import call, schedule
 from evflex.cli.demo.command import demo
 from evflex.cli.plan import plan
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 app.command()(schedule)
 app.command()(plan)
+app.command()(allocate)
 app.command()(call)
 app.command()(demo)
 

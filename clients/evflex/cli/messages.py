@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +13,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from evflex.cli.faults import UsageError
+from evflex.cli.standard_input import standard_input_values
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -24,13 +24,13 @@ _LINE_WIDTH = 100
 
 
 def read_text(source: str) -> str:
-    """Text of a file, or of standard input where ``source`` is ``-``.
+    """Text of a file.
 
     Raises:
         UsageError: The file cannot be read.
     """
     try:
-        return sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+        return Path(source).read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise UsageError(f"{source} is not text in UTF-8") from None
     except OSError as error:
@@ -38,23 +38,24 @@ def read_text(source: str) -> str:
 
 
 def read_messages(source: str, kind: type[MessageT]) -> Iterator[MessageT]:
-    """Messages of a file of JSON objects, one after another.
+    """Messages of a file of JSON objects, one after another; of standard input each as soon as it has come.
 
     Raises:
         UsageError: The text is no JSON, or is no message of this kind.
     """
-    text = read_text(source)
+    texts = standard_input_values() if source == "-" else iter([(0, read_text(source))])
     source = "standard input" if source == "-" else source
     decoder = json.JSONDecoder()
-    position = _skip_space(text, 0)
-    while position < len(text):
-        try:
-            value, end = decoder.raw_decode(text, position)
-        except json.JSONDecodeError as error:
-            where = f"line {error.lineno}, column {error.colno}"
-            raise UsageError(f"{source} is no JSON: {error.msg} at {where}") from None
-        yield _parse(value, kind, source)
-        position = _skip_space(text, end)
+    for lines_before, text in texts:
+        position = _skip_space(text, 0)
+        while position < len(text):
+            try:
+                value, end = decoder.raw_decode(text, position)
+            except json.JSONDecodeError as error:
+                where = f"line {lines_before + error.lineno}, column {error.colno}"
+                raise UsageError(f"{source} is no JSON: {error.msg} at {where}") from None
+            yield _parse(value, kind, source)
+            position = _skip_space(text, end)
 
 
 def read_message(source: str, kind: type[MessageT]) -> MessageT:

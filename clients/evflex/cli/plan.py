@@ -10,7 +10,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from evflex.cli.call import RequestFile, ServerAddress, Timeout, given, transport
+from evflex.cli.call import RequestFile, ServerAddress, Tenant, Timeout, given, transport
 from evflex.cli.faults import UsageError, reported
 from evflex.cli.messages import pretty, read_message
 from evflex.client import InvalidRequestError
@@ -36,6 +36,7 @@ def plan(
         Path | None, typer.Option(metavar="FILE", help="Receives the power of each asset: Parquet or CSV.")
     ] = None,
     server: ServerAddress = DEFAULT_ADDRESS,
+    tenant: Tenant = "",
     timeout: Timeout = None,
 ) -> None:
     """Plan a portfolio."""
@@ -45,7 +46,7 @@ def plan(
     if setpoints is not None:
         _check_table(setpoints)
     creation = None if portfolio is None else _creation(portfolio, message.portfolio_id, currency)
-    with transport(server) as channel:
+    with transport(server, tenant) as channel:
         if creation is not None:
             created = channel.client_stream(CREATE_PORTFOLIO, creation.messages, timeout)
             message.portfolio_id = created.portfolio.portfolio_id

@@ -1,6 +1,25 @@
 """Python client of the evflex API: pandas and NumPy in and out, synchronous and asynchronous."""
 
 from evflex.client.aio_client import AsyncEvflexClient
+from evflex.client.capacity.agreement import Agreement, AgreementEvent, AgreementTerms
+from evflex.client.capacity.aio_tracking import AsyncCapacityTracking
+from evflex.client.capacity.allocation import Allocation
+from evflex.client.capacity.booking import Booking
+from evflex.client.capacity.enums import AllocationPolicy
+from evflex.client.capacity.hub import Hub
+from evflex.client.capacity.loading import ForecastLoading, MeasuredLoading
+from evflex.client.capacity.rating import TransformerRating
+from evflex.client.capacity.sync_tracking import CapacityTracking
+from evflex.client.capacity.tracking import (
+    CapacityMeasurement,
+    HubCapacity,
+    TrackedChanges,
+    TrackedHub,
+    TrackedTransformer,
+    TrackingAnswer,
+)
+from evflex.client.capacity.transformer import ThermalParameters, ThermalState, Transformer
+from evflex.client.capacity.watch import CapacityEvent
 from evflex.client.dispatch.plan import FleetPlan, PlanFigures, PlanProgress
 from evflex.client.dispatch.plan_request import PortfolioLimit, PortfolioReserve
 from evflex.client.dispatch.portfolio import Portfolio, PortfolioUpdate
@@ -30,16 +49,30 @@ from evflex.client.termination import Termination
 from evflex.client.timegrid import TimeGrid
 
 __all__ = [
+    "Agreement",
+    "AgreementEvent",
+    "AgreementTerms",
+    "Allocation",
+    "AllocationPolicy",
     "AlreadyExistsError",
+    "AsyncCapacityTracking",
     "AsyncEvflexClient",
+    "Booking",
     "CallCancelledError",
+    "CapacityEvent",
+    "CapacityMeasurement",
+    "CapacityTracking",
     "ConflictError",
     "DeadlineExceededError",
     "EvflexClient",
     "EvflexError",
     "FleetPlan",
+    "ForecastLoading",
+    "Hub",
+    "HubCapacity",
     "InvalidRequestError",
     "LimitExceededError",
+    "MeasuredLoading",
     "NotFoundError",
     "NotPermittedError",
     "PlanFigures",
@@ -60,7 +93,15 @@ __all__ = [
     "SupplyNode",
     "Tariff",
     "Termination",
+    "ThermalParameters",
+    "ThermalState",
     "TimeGrid",
+    "TrackedChanges",
+    "TrackedHub",
+    "TrackedTransformer",
+    "TrackingAnswer",
+    "Transformer",
+    "TransformerRating",
     "UnavailableError",
     "UnsupportedError",
     "Violation",

@@ -13,6 +13,7 @@ import grpc
 from evflex.charging.v1 import charging_service_pb2 as pb
 from evflex.client import operations
 from evflex.client.aio_transport import AsyncTransport
+from evflex.client.capacity.aio_calls import AsyncCapacityCalls
 from evflex.client.dispatch.aio_calls import AsyncDispatchCalls
 from evflex.client.errors import EvflexError
 from evflex.client.operations import DEFAULT_ADDRESS, Connection
@@ -23,8 +24,8 @@ from evflex.client.streams import ScheduleEvent, SiteStream, Watch
 from evflex.client.sync_client import unanswered_error
 
 
-class AsyncEvflexClient(AsyncDispatchCalls):
-    """Schedules of sites and plans of portfolios from an evflex server, for asyncio; use it as a context manager.
+class AsyncEvflexClient(AsyncDispatchCalls, AsyncCapacityCalls):
+    """Schedules, plans and capacity from an evflex server, for asyncio; use it as a context manager.
 
     Methods, arguments and errors are those of :class:`evflex.client.EvflexClient`.
     """

@@ -92,7 +92,7 @@ class AsyncTransport:
     def stream(
         self,
         operation: Operation[RequestT, ResponseT],
-        requests: Iterator[RequestT],
+        requests: Iterator[RequestT] | AsyncIterator[RequestT],
         timeout_s: float | None = None,
     ) -> AsyncGenerator[ResponseT]:
         """Call an RPC with many requests and many answers once, without retries.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import grpc
@@ -36,9 +38,13 @@ class EvflexError(Exception):
         code: Name of the gRPC status code, for example ``UNAVAILABLE``.
         retryable: Whether the same call may succeed later without a change.
         request_id: Identifier under which the server logged the call; empty when it gave none.
+        reason: Name of the cause, for example ``CAPACITY_TAKEN``; empty when the server gave none.
+        facts: What the server tells about it, by name, for example ``left_kw``.
     """
 
     retryable = False
+    reason = ""
+    facts: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, message: str, *, code: str, server: str = "", operation: str = "", request_id: str = "") -> None:
         self.message = message
@@ -181,7 +187,7 @@ def from_call(call: FinishedCall, *, server: str, operation: str, request_id: st
 
 
 def _add_details(error: EvflexError, packed: str | bytes | None) -> None:
-    """Read violations, retry delay and request id out of a packed ``google.rpc.Status``."""
+    """Read cause, violations, retry delay and request id out of a packed ``google.rpc.Status``."""
     if not isinstance(packed, bytes):
         return
     status = status_pb2.Status()
@@ -193,12 +199,15 @@ def _add_details(error: EvflexError, packed: str | bytes | None) -> None:
         bad_request = error_details_pb2.BadRequest()
         retry_info = error_details_pb2.RetryInfo()
         request_info = error_details_pb2.RequestInfo()
+        error_info = error_details_pb2.ErrorInfo()
         if detail.Unpack(bad_request) and isinstance(error, InvalidRequestError):
             error.violations += tuple(Violation(v.field, v.description) for v in bad_request.field_violations)
         elif detail.Unpack(retry_info) and isinstance(error, UnavailableError):
             error.retry_after_s = retry_info.retry_delay.ToNanoseconds() / 1e9
         elif detail.Unpack(request_info):
             error.request_id = request_info.request_id or error.request_id
+        elif detail.Unpack(error_info):
+            error.reason, error.facts = error_info.reason, dict(error_info.metadata)
 
 
 def _metadata(pairs: object) -> dict[str, str | bytes]:

@@ -25,3 +25,23 @@ def timestamp(message: Message, name: str) -> pd.Timestamp | None:
         return None
     stamp: Timestamp = getattr(message, name)
     return pd.Timestamp(stamp.ToNanoseconds(), unit="ns", tz="UTC")
+
+
+def timestamp_message(instant: pd.Timestamp | None, name: str) -> Timestamp | None:
+    """An instant as messages have it; None is not set.
+
+    Args:
+        instant: Instant with a time zone.
+        name: What it is, for the error.
+
+    Raises:
+        ValueError: It has no time zone.
+    """
+    if instant is None:
+        return None
+    stamp = pd.Timestamp(instant)
+    if stamp.tzinfo is None:
+        raise ValueError(f"{name} must have a time zone")
+    message = Timestamp()
+    message.FromNanoseconds(stamp.as_unit("ns").value)
+    return message

@@ -29,7 +29,7 @@ REQUIRED_COLUMNS = ("session_id", "arrival_time", "departure_time", "energy_need
 COLUMNS = (*TEXT_COLUMNS, *TIME_COLUMNS, *NUMBER_COLUMNS, "phases", *STATE_COLUMNS)
 
 _Value = TypeVar("_Value")
-_Column = Sequence[object]
+Column = Sequence[object]
 
 
 def add_sessions(
@@ -46,34 +46,50 @@ def add_sessions(
         frame: Sessions. Times need a time zone.
         violations: Receives what is wrong with the table.
     """
-    table = with_id_column(frame, "session_id")
-    faults = faulty_columns(table, REQUIRED_COLUMNS, COLUMNS, "sessions")
-    columns: dict[str, _Column] = {}
-    if not faults:
-        for name in table.columns:
-            try:
-                columns[name] = _column(name, table[name])
-            except (TypeError, ValueError) as error:
-                faults.append(Violation(f"sessions.{name}", str(error)))
-    violations += faults
-    if faults:
+    columns = read_columns(frame, REQUIRED_COLUMNS, COLUMNS, "sessions", violations)
+    if columns is None:
         return
     states = {name.removeprefix("state."): columns.pop(name) for name in STATE_COLUMNS if name in columns}
     if states:
-        columns["state"] = list(_rows(states))
+        columns["state"] = list(rows(states))
     # added in place, because a list of finished messages would be copied
     add = message.sessions.add
-    for row in _rows(columns):
+    for row in rows(columns):
         add(**row)
 
 
-def _rows(columns: dict[str, _Column]) -> Iterator[dict[str, object]]:
+def read_columns(
+    frame: pd.DataFrame, required: Sequence[str], known: Sequence[str], table: str, violations: list[Violation]
+) -> dict[str, Column] | None:
+    """Values of a table of sessions by column, None where a value is missing; None when anything is wrong.
+
+    Args:
+        frame: Sessions; the index serves as ``session_id`` when it has that name.
+        required: Columns that must be there.
+        known: Columns that may be there, of those of :func:`add_sessions`.
+        table: Name of the table in the violations.
+        violations: Receives what is wrong with the table.
+    """
+    given = with_id_column(frame, "session_id")
+    faults = faulty_columns(given, required, known, table)
+    columns: dict[str, Column] = {}
+    if not faults:
+        for name in given.columns:
+            try:
+                columns[name] = _column(name, given[name])
+            except (TypeError, ValueError) as error:
+                faults.append(Violation(f"{table}.{name}", str(error)))
+    violations += faults
+    return None if faults else columns
+
+
+def rows(columns: dict[str, Column]) -> Iterator[dict[str, object]]:
     """Keyword arguments of each row; protobuf takes None as not set, and a dict as a message."""
     names = tuple(columns)
     return (dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
 
-def _column(name: str, values: pd.Series) -> _Column:
+def _column(name: str, values: pd.Series) -> Column:
     if name in TEXT_COLUMNS:
         return _texts(values)
     if name in TIME_COLUMNS:
@@ -87,29 +103,29 @@ def _column(name: str, values: pd.Series) -> _Column:
     return _numbers(values)
 
 
-def _texts(values: pd.Series) -> _Column:
+def _texts(values: pd.Series) -> Column:
     return _without([str(value) for value in values.tolist()], values.isna().to_numpy())
 
 
-def _numbers(values: pd.Series) -> _Column:
+def _numbers(values: pd.Series) -> Column:
     given = numbers(values)
     return _without(given.tolist(), np.isnan(given))
 
 
-def _times(values: pd.Series) -> _Column:
+def _times(values: pd.Series) -> Column:
     instants, missing = instants_ns(values)
     seconds, nanos = np.divmod(instants, 1_000_000_000)
     stamps = [Timestamp(seconds=s, nanos=n) for s, n in zip(seconds.tolist(), nanos.tolist(), strict=True)]
     return _without(stamps, missing)
 
 
-def _durations(values: pd.Series) -> _Column:
+def _durations(values: pd.Series) -> Column:
     missing = values.isna().to_numpy()
     lengths = pd.to_timedelta(values).fillna(pd.Timedelta(0))
     return _without([duration_message(length.to_pytimedelta()) for length in lengths], missing)
 
 
-def _phases(values: pd.Series) -> _Column:
+def _phases(values: pd.Series) -> Column:
     given = values.tolist()
     unknown = {value for value in given if isinstance(value, str)} - PHASE_CONNECTIONS.keys()
     if unknown:
@@ -119,7 +135,7 @@ def _phases(values: pd.Series) -> _Column:
     return _without(numbers, values.isna().to_numpy())
 
 
-def _flags(values: pd.Series) -> _Column:
+def _flags(values: pd.Series) -> Column:
     missing = values.isna().to_numpy()
     return _without([bool(value) for value in values.tolist()], missing)
 

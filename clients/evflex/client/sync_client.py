@@ -12,6 +12,7 @@ import grpc
 
 from evflex.charging.v1 import charging_service_pb2 as pb
 from evflex.client import operations
+from evflex.client.capacity.sync_calls import CapacityCalls
 from evflex.client.dispatch.sync_calls import DispatchCalls
 from evflex.client.errors import EvflexError, ServerError
 from evflex.client.operations import DEFAULT_ADDRESS, Connection
@@ -22,8 +23,8 @@ from evflex.client.streams import ScheduleEvent, SiteStream, Watch
 from evflex.client.transport import Transport
 
 
-class EvflexClient(DispatchCalls):
-    """Schedules of sites and plans of portfolios from an evflex server.
+class EvflexClient(DispatchCalls, CapacityCalls):
+    """Schedules of sites, plans of portfolios and capacity of transformers from an evflex server.
 
     May be shared by threads; use it as a context manager.
 

@@ -136,6 +136,15 @@ class Transport:
         Raises:
             EvflexError: The call failed.
         """
+        return self.cancellable_stream(operation, requests, timeout_s)[0]
+
+    def cancellable_stream(
+        self,
+        operation: Operation[RequestT, ResponseT],
+        requests: Iterator[RequestT],
+        timeout_s: float | None = None,
+    ) -> tuple[Generator[ResponseT], Callable[[], object]]:
+        """As :meth:`stream`, with what ends the call from any thread, also while another waits for an answer."""
         call = self._channel.stream_stream(
             operation.path,
             request_serializer=operation.request_type.SerializeToString,
@@ -143,7 +152,7 @@ class Transport:
         )
         request_id = str(uuid.uuid4())
         begun = call(requests, timeout=timeout_s, metadata=self.connection.pairs(request_id))
-        return self._answers(begun, operation, request_id)
+        return self._answers(begun, operation, request_id), begun.cancel
 
     def server_stream(
         self, operation: Operation[RequestT, ResponseT], request: RequestT, timeout_s: float | None = None

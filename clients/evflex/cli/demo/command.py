@@ -10,7 +10,7 @@ import typer
 
 from evflex.cli.faults import UsageError, reported
 
-CHAPTERS = ("charging", "portfolio")
+CHAPTERS = ("charging", "portfolio", "capacity")
 
 
 @reported
@@ -49,7 +49,8 @@ def demo(
 ) -> None:
     """Plan a day of charging on a server of its own and show what it saves.
 
-    The chapter charging plans a car park and a street, or a day of yours; portfolio plans a fleet of 100 000 cars.
+    The chapter charging plans a car park and a street, or a day of yours; portfolio plans a fleet of 100 000 cars;
+    capacity shares a transformer between two hubs.
     """
     if chapter not in CHAPTERS:
         close = difflib.get_close_matches(chapter, CHAPTERS, n=1)
@@ -57,10 +58,15 @@ def demo(
         raise UsageError(f"there is no chapter {chapter!r}; {hint}")
     if (sessions is None) != (prices is None):
         raise UsageError("give both --sessions and --prices, or neither for the packaged day")
+    if sessions is not None and chapter != "charging":
+        raise UsageError(f"the chapter {chapter} generates its cars; --sessions and --prices go with charging")
     # pandas, matplotlib and the server take a second to import, which no other command should wait for
+    if chapter == "capacity":
+        from evflex.cli.demo.capacity.run import run as run_capacity
+
+        run_capacity(output)
+        return
     if chapter == "portfolio":
-        if sessions is not None:
-            raise UsageError("the chapter portfolio generates its fleet; --sessions and --prices go with charging")
         from evflex.cli.demo.portfolio.run import run as run_portfolio
 
         run_portfolio(assets, output)

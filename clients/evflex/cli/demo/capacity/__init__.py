@@ -1,0 +1,1 @@
+"""The chapter `capacity`: charging hubs that share a transformer on a cold evening."""

@@ -1,0 +1,1 @@
+"""Transformers, hubs, agreements and bookings: tables in and out of `evflex.capacity.v1`."""
