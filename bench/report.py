@@ -17,7 +17,11 @@ from bench.timing import shown
 REMARKS = Path(__file__).with_name("remarks.toml")
 RESULTS_FOLDER = "results"
 # Picture of times by size, and what sizes count, for each domain.
-SIZES: dict[str, tuple[str, str]] = {"charging": ("sizes.png", "sessions"), "dispatch": ("fleets.png", "assets")}
+SIZES: dict[str, tuple[str, str]] = {
+    "charging": ("sizes.png", "sessions"),
+    "dispatch": ("fleets.png", "assets"),
+    "capacity": ("hubs.png", "hubs"),
+}
 Row = dict[str, Any]
 
 

@@ -15,7 +15,7 @@ from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 from evflex.engine.workers import Workers
 
 # Transformers that are handled together: what the kernel keeps of them stays in the first cache.
-BLOCK = 64
+BLOCK = 128
 # Fewer transformers times steps than this are not worth a second thread.
 _WORTH_A_THREAD = 20_000
 # Rows of the kernel's table of parameters; the last three are logarithms to base 2 of what is kept in an inner step.
@@ -47,7 +47,11 @@ def simulate_batch(batch: TransformerBatch) -> BatchTemperatures:
             # as good as always, all transformers have the same number of inner steps
             some = None if mine.all() else mine
             chosen = [_columns(a, some) for a in (batch.loading_ratio, batch.ambient_c, table, state, peak)]
-            out = (top_oil, hot_spot, life) if some is None else tuple(np.empty_like(chosen[0]) for _ in range(3))
+            out = (
+                (top_oil, hot_spot, life)
+                if some is None
+                else (np.empty_like(chosen[0]), np.empty_like(chosen[0]), np.empty_like(chosen[0]))
+            )
             upgraded = batch.upgraded if some is None else batch.upgraded[some]
             _run(workers, batch.grid.step_s, count, upgraded, chosen, out)
             if some is not None:
@@ -62,7 +66,7 @@ def _run(
     inner_count: int,
     upgraded: BoolArray,
     arrays: list[FloatArray],
-    out: tuple[FloatArray, ...],
+    out: tuple[FloatArray, FloatArray, FloatArray],
 ) -> None:
     """Simulate transformers that have the same number of inner steps."""
     loading, ambient, table, state, peak = arrays
