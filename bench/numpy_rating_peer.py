@@ -1,8 +1,7 @@
 """The peer of ratings: a NumPy loop over time, all transformers at once.
 
-It evaluates the difference equations of IEC 60076-7 as they are written, at each minute, and finds headroom as an engineer
-would with such a loop: by bisection on the common level, all transformers together, then again for what comes after the
-instant that binds.
+It evaluates the difference equations of IEC 60076-7 as they are written, at each minute, and finds headroom as an
+engineer would with such a loop: by bisection on the common level, all transformers together.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ class LevelSearch:
         load = np.where(batch.wanted, np.maximum(self._base, np.minimum(self._cap, level)), self._base)
         found = simulate(batch, load)
         # within a step top oil moves one way only
-        good = (found.hot_spot_c <= batch.max_hot_spot_c).all(axis=0)
+        good: BoolArray = (found.hot_spot_c <= batch.max_hot_spot_c).all(axis=0)
         good &= (found.top_oil_c <= batch.max_top_oil_c).all(axis=0)
         a_day = round(86_400.0 / batch.grid.step_s)
         lost = np.add.reduceat(found.loss_of_life_h, np.arange(0, load.shape[0], a_day), axis=0)

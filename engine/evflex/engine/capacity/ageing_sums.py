@@ -1,19 +1,19 @@
 """Sums of the ageing rate over the inner steps of a planning step from a few of them, with a proven error.
 
-Within a planning step the hot-spot is θ(j) = c + A p^j + B q^j - C r^j, j = 1 … N, so the ageing rate f(j) = exp(g(j)) is
-smooth, and Gauss' quadrature for the measure that has weight 1 at 1, …, N (whose polynomials are Gram's) gives Σ f(j)
-from n nodes, exact for polynomials of degree below 2n.
+Within a planning step the hot-spot is θ(j) = c + A p^j + B q^j - C r^j, j = 1 … N, so the ageing rate f(j) = exp(g(j))
+is smooth, and Gauss' quadrature for the measure that has weight 1 at 1, …, N (whose polynomials are Gram's) gives
+Σ f(j) from n nodes, exact for polynomials of degree below 2n.
 
 The error. With t = (j - middle) / h, h = (N - 1) / 2, the part of g in t has coefficients of at most those of
 
     G(t) = s u(t) / (1 - c s u(t)),   u(t) = (e^(Λt) - 1) / Λ,
     s = κ (|A| p^middle λ_p h + |B| q^middle λ_q h + |C| r^middle λ_r h),
 
-where λ = -ln of a factor, Λ the largest λ h, and κ the derivative of g by the temperature: ln 2 / 6 per K with c = 0 for
-normal paper; 15000 / T² with c = T / 15000 for upgraded paper at absolute temperature T in the middle. So f / f(middle) has
-coefficients of at most those F_k of exp(G). Its mean is at least exp(-(G(1) + G(-1)) / 2) by Jensen's inequality. The
-relative error is at most Σ_{k ≥ 2n} F_k ε_k over that mean, where ε_k is the error for t^k. All of it rises with s, so
-each number of nodes has a largest s, its reach, up to which it is right to ``RELATIVE_ERROR``.
+where λ = -ln of a factor, Λ the largest λ h, and κ the derivative of g by the temperature: ln 2 / 6 per K with c = 0
+for normal paper; 15000 / T² with c = T / 15000 for upgraded paper at absolute temperature T in the middle. So
+f / f(middle) has coefficients of at most those F_k of exp(G). Its mean is at least exp(-(G(1) + G(-1)) / 2) by Jensen's
+inequality. The relative error is at most Σ_{k ≥ 2n} F_k ε_k over that mean, where ε_k is the error for t^k. All of it
+rises with s, so each number of nodes has a largest s, its reach, up to which it is right to ``RELATIVE_ERROR``.
 """
 
 from __future__ import annotations

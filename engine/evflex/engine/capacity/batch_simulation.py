@@ -124,13 +124,27 @@ def _simulate(
     """Simulate blocks of transformers; arrays over time are (T, n).
 
     Within a step the hot-spot is c + A p^j + B q^j - C r^j: p, q, r are what top oil, winding gradient and oil gradient
-    keep of their distance from the target in an inner step, A, B, C those distances at the step's start. Wherever p = r,
-    which is so in every cooling class, or C = 0 for good, two terms are left (``slow``, p and ``fast``, q).
+    keep of their distance from the target in an inner step, A, B, C those distances at the step's start. Where p = r,
+    which is so in most cooling classes, or C = 0 for good, two terms are left (``slow``, p and ``fast``, q).
 
     Args:
-        node: See :class:`AgeingSums`, as ``weight``, ``first`` and ``reach``.
+        loading: Load over rated power, (T, n).
+        ambient: Ambient temperature, (T, n).
+        table: Parameters, (rows, n).
+        upgraded: Whether the paper is upgraded, (n,).
+        inner_count: Inner steps in a step.
+        inner_h: Their length in hours.
+        node: See :class:`AgeingSums`.
+        weight: See there.
+        first: See there.
+        reach: See there.
         state: Moved to the end, (3, n).
         peak: Filled with the largest top oil and hot-spot, (2, n).
+        top_oil: Filled with top oil at the end of each step, (T, n).
+        hot_spot: Filled with the largest hot-spot in each step, (T, n).
+        life: Filled with the hours lost in each step, (T, n).
+        begin_block: First block.
+        end_block: The block after the last.
     """
     steps, n = loading.shape
     choices, nodes = reach.shape[0], node.shape[0]
@@ -283,8 +297,8 @@ def _choice(w: FloatArray, m: int, reach: FloatArray) -> int:
 def _largest_of_two(w: FloatArray, m: int, inner_count: int) -> None:
     """Largest a p^j + b q^j over j = 1 … N.
 
-    The difference of neighbours is a sum of two exponentials too, so it changes its sign once at most: unless the values
-    rise first and fall at the end, the largest stands at an end. Only then every inner step is looked at.
+    The difference of neighbours is a sum of two exponentials too, so it changes its sign once at most: unless the
+    values rise first and fall at the end, the largest stands at an end. Only then every inner step is looked at.
     """
     inside = 0
     for i in range(m):
@@ -294,7 +308,7 @@ def _largest_of_two(w: FloatArray, m: int, inner_count: int) -> None:
         b *= q
         first, last = a + b, last_a + last_b
         w[_LARGEST * BLOCK + i] = last if last > first else first
-        # the first difference is a (p - 1) + b (q - 1); the last has the sign of the one after it, or is beyond the zero
+        # the first difference, and the one after the last: if that does not fall, nothing has fallen after a rise
         rises = a * (1.0 - p) + b * (1.0 - q) < 0.0
         falls = last_a * (1.0 - p) + last_b * (1.0 - q) > 0.0
         inside += 1 if rises & falls else 0
