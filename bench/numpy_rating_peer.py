@@ -74,11 +74,10 @@ class LevelSearch:
         load = np.where(batch.wanted, np.maximum(self._base, np.minimum(self._cap, level)), self._base)
         found = simulate(batch, load)
         # within a step top oil moves one way only
-        good: BoolArray = (found.hot_spot_c <= batch.max_hot_spot_c).all(axis=0)
-        good &= (found.top_oil_c <= batch.max_top_oil_c).all(axis=0)
+        warm = (found.hot_spot_c > batch.max_hot_spot_c) | (found.top_oil_c > batch.max_top_oil_c)
         a_day = round(86_400.0 / batch.grid.step_s)
         lost = np.add.reduceat(found.loss_of_life_h, np.arange(0, load.shape[0], a_day), axis=0)
-        fits: BoolArray = good & (lost <= batch.max_loss_of_life_h_per_day).all(axis=0)
+        fits: BoolArray = ~warm.any(axis=0) & ~(lost > batch.max_loss_of_life_h_per_day).any(axis=0)
         return fits
 
     @property

@@ -28,7 +28,7 @@ def capacity_rating(setting: Setting) -> Outcome:
         "Distribution transformers and larger ONAN ones in equal parts, a day with an evening peak and noise of 5 %, "
         "one-minute inner steps; a tenth of each has upgraded paper.",
         "The peer evaluates the standard's equations at each of the 1440 minutes, all transformers at once. Its "
-        "headroom is by bisection to the same tolerance; two of its simulations are timed and multiplied by their number.",
+        "headroom is by bisection to the same tolerance; of its simulations two are timed, the rest is multiplied.",
         "Each further level asks the peer for a bisection of what is left of the day. These are counted for each "
         "transformer by itself, as if the peer could leave out all others at no cost.",
     ])  # fmt: skip
