@@ -77,8 +77,7 @@ class LevelSearch:
         warm = (found.hot_spot_c > batch.max_hot_spot_c) | (found.top_oil_c > batch.max_top_oil_c)
         a_day = round(86_400.0 / batch.grid.step_s)
         lost = np.add.reduceat(found.loss_of_life_h, np.arange(0, load.shape[0], a_day), axis=0)
-        fits: BoolArray = ~warm.any(axis=0) & ~(lost > batch.max_loss_of_life_h_per_day).any(axis=0)
-        return fits
+        return np.logical_not(warm.any(axis=0) | (lost > batch.max_loss_of_life_h_per_day).any(axis=0))
 
     @property
     def low(self) -> FloatArray:
