@@ -33,7 +33,7 @@ _CURVATURE = (LARGEST_PROVEN_C + 273.0) / 15_000.0
 _NODE_COUNTS = (4, 5, 6, 7, 9)
 _TERMS, _LARGEST_REACH, _LAMBDA_STEP = 80, 4.0, 0.05
 # Beyond, gradients settle within a step, and few nodes are proven for next to nothing.
-_LARGEST_LAMBDA = 3.0
+_LARGEST_LAMBDA, _NEVER = 3.0, -1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class AgeingSums:
 
 
 def ageing_sums(inner_count: int, largest_lambda: float) -> AgeingSums:
-    """Choices for a number of inner steps and the largest λ h (Λ) that occurs."""
+    """Choices for a number of inner steps and the largest λ h (Λ) that occurs, on which only the reach depends."""
     return _ageing_sums(inner_count, ceil(largest_lambda / _LAMBDA_STEP) * _LAMBDA_STEP)
 
 
@@ -62,11 +62,12 @@ def ageing_sums(inner_count: int, largest_lambda: float) -> AgeingSums:
 def _ageing_sums(inner_count: int, largest_lambda: float) -> AgeingSums:
     nodes, weights, reaches = [], [], []
     for count in _NODE_COUNTS:
-        if 5 * count <= 3 * inner_count and largest_lambda <= _LARGEST_LAMBDA:
+        if 5 * count <= 3 * inner_count:
             node, weight = _gram(inner_count, count)
             nodes.append(node)
             weights.append(weight)
-            reaches.append(_reach(inner_count, count, node, weight, largest_lambda))
+            proven = largest_lambda <= _LARGEST_LAMBDA
+            reaches.append(_reach(inner_count, count, node, weight, largest_lambda) if proven else _NEVER)
     nodes.append(np.arange(1.0, inner_count + 1.0))
     weights.append(np.ones(inner_count))
     first = np.cumsum([0, *map(len, nodes)])

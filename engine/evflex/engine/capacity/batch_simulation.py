@@ -71,13 +71,13 @@ def _run(
     """Simulate transformers that have the same number of inner steps."""
     loading, ambient, table, state, peak = arrays
     half = 0.5 * (inner_count - 1)
-    steepest = float(-_LN2 * table[OIL:].min()) * half
-    sums = ageing_sums(inner_count, max(steepest, 1e-3))
     blocks = -(-loading.shape[1] // BLOCK)
+    steepest = np.maximum.reduceat((-_LN2 * half * table[OIL:]).max(axis=0), np.arange(0, loading.shape[1], BLOCK))
+    sums = [ageing_sums(inner_count, max(block, 1e-3)) for block in steepest.tolist()]
     cuts = np.linspace(0, blocks, min(blocks, 4 * workers.count) + 1).astype(int)
     work = partial(
-        _simulate, loading, ambient, table, upgraded, inner_count, step_s / 3600.0 / inner_count, sums.node,
-        sums.weight, sums.first, sums.reach, state, peak, *out,
+        _simulate, loading, ambient, table, upgraded, inner_count, step_s / 3600.0 / inner_count, sums[0].node,
+        sums[0].weight, sums[0].first, np.stack([block.reach for block in sums]), state, peak, *out,
     )  # fmt: skip
     workers.each(lambda k: work(int(cuts[k]), int(cuts[k + 1])), range(len(cuts) - 1))
 
@@ -90,12 +90,8 @@ def _table(parameters: FloatArray, kept: FloatArray) -> FloatArray:
     """Parameters as the kernel reads them, (rows, n)."""
     rise, gradient, loss_ratio, x, y, _, _, _, k21, _ = parameters.T
     table = np.empty((_ROWS, parameters.shape[0]))
-    table[RISE], table[OIL_EXPONENT], table[LOSS_RATIO], table[NO_LOAD_SHARE] = (
-        rise,
-        x,
-        loss_ratio,
-        1 / (1 + loss_ratio),
-    )
+    table[RISE], table[OIL_EXPONENT] = rise, x
+    table[LOSS_RATIO], table[NO_LOAD_SHARE] = loss_ratio, 1.0 / (1.0 + loss_ratio)
     table[GRADIENT], table[WINDING_EXPONENT], table[K21] = gradient, y, k21
     table[OIL:] = np.log2(kept)
     return table
@@ -137,7 +133,7 @@ def _simulate(
         node: See :class:`AgeingSums`.
         weight: See there.
         first: See there.
-        reach: See there.
+        reach: See there, of each block, (blocks, choices).
         state: Moved to the end, (3, n).
         peak: Filled with the largest top oil and hot-spot, (2, n).
         top_oil: Filled with top oil at the end of each step, (T, n).
@@ -147,7 +143,7 @@ def _simulate(
         end_block: The block after the last.
     """
     steps, n = loading.shape
-    choices, nodes = reach.shape[0], node.shape[0]
+    choices, nodes = reach.shape[1], node.shape[0]
     half, middle = 0.5 * (inner_count - 1), 0.5 * (inner_count + 1)
     # one array of known shape, so that the compiler sees that its rows do not overlap
     w = np.empty(_SCRATCH_ROWS * BLOCK)
@@ -188,7 +184,7 @@ def _simulate(
                 _spreads(w, m, True)
             else:
                 _spreads(w, m, False)
-            choice = _choice(w, m, reach)
+            choice = _choice(w, m, reach[block])
             if not ready[choice]:
                 ready[choice] = 1
                 for at in range(first[choice], first[choice + 1]):

@@ -131,7 +131,7 @@ def highest_levels(
             break
         # the next level is often about as much higher as the last one was
         before, high, end, step, probed = low, np.inf, steps, np.inf, False
-        tried = min(top, low + 2.0 * gained)
+        tried = min(top, low + 1.5 * gained)
         for _ in range(_MOST_TRIES):
             _walk(fixed, inner_count, table, first_day, day_share, day_limit_h, tried, begin, steps, True, state, found)
             if found[_STEP] < 0.0:
@@ -139,7 +139,8 @@ def highest_levels(
                 if low == top or high - low <= LEVEL_TOLERANCE or step < _LAST_STEP:
                     break
                 if high == np.inf:
-                    tried = top
+                    gained *= 8.0
+                    tried = min(top, low + gained)
                 else:
                     # nothing is known of what lies between, except where Newton has come from far
                     tried = 0.5 * (low + high) if probed else low + 0.9 * LEVEL_TOLERANCE
@@ -155,7 +156,7 @@ def highest_levels(
                     step, tried, probed = np.inf, low + 0.9 * LEVEL_TOLERANCE, True
                 else:
                     step, tried = np.inf, 0.5 * (low + high)
-        gained = max(low - before, 1e-3)
+        gained = max(low - before, 1e-5)
         end = steps if count == _MOST_LEVELS - 1 else end
         _walk(fixed, inner_count, table, first_day, day_share, day_limit_h, low, begin, end, False, state, found)
         _raise_to(table, low, begin, end, level)
@@ -268,7 +269,7 @@ def _walk(
         elif checking and late_top > max_oil:
             excess, slope = late_top - max_oil, late_top_by
         closer = limited
-        if checking and not limited and excess == 0.0:
+        if checking and not limited:
             closer = _may_be_hotter_within(fixed, two_terms, late_a, late_b, late_c)
             # no instant within the step is hotter than this
             warmest = max(top, top_target)
@@ -279,7 +280,7 @@ def _walk(
                 fixed, inner_count, limited, a, b, c, a_by, b_by, c_by, top_target, winding_target - oil_target,
                 rise_by, rise_by + rated_by,
             )  # fmt: skip
-            if checking and excess == 0.0:
+            if checking and within > excess:
                 excess, slope = within, within_slope
             lost_today += day_share[k] * lost
             lost_by += day_share[k] * more
