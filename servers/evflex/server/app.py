@@ -14,9 +14,15 @@ from grpc_reflection.v1alpha import reflection
 from sqlalchemy.engine import make_url
 from structlog.typing import FilteringBoundLogger
 
+from evflex.capacity.v1 import capacity_service_pb2, capacity_service_pb2_grpc
 from evflex.charging.v1 import charging_service_pb2, charging_service_pb2_grpc
 from evflex.dispatch.v1 import dispatch_service_pb2, dispatch_service_pb2_grpc
 from evflex.server.caller import CallerResolver, caller_resolver
+from evflex.server.capacity.agreements import Agreements
+from evflex.server.capacity.bookings import Bookings
+from evflex.server.capacity.live import LiveCapacities
+from evflex.server.capacity.planner import CapacityPlanner
+from evflex.server.capacity.servicer import CapacityServicer
 from evflex.server.charging.planner import Planner
 from evflex.server.charging.servicer import ChargingServicer
 from evflex.server.charging.watch_hub import WatchHub
@@ -34,9 +40,12 @@ from evflex.server.log import make_log, places
 from evflex.server.metrics import Metrics, MetricsPort
 from evflex.server.settings import Settings, is_loopback, split_address
 from evflex.server.solve_pool import SolvePool
+from evflex.server.store.allocations import AllocationStore
+from evflex.server.store.capacity import CapacityStore
 from evflex.server.store.database import Database
 from evflex.server.store.plans import PlanStore
 from evflex.server.store.portfolios import PortfolioStore
+from evflex.server.store.ratings import RatingStore
 from evflex.server.store.retention import Retention
 from evflex.server.store.schedules import ScheduleStore
 from evflex.server.telemetry import open_telemetry
@@ -134,8 +143,9 @@ class Server:
         )
         self._hub = WatchHub(store, settings, self.metrics, self.log)
         planner = Planner(settings, self._engine, self.pool, store, self.metrics)
-        dispatch = self._dispatch_servicer(retention)
-        self._grpc = self._build(ChargingServicer(planner, self._hub, self._draining, self.log), dispatch)
+        charging = ChargingServicer(planner, self._hub, self._draining, self.log)
+        self.live = LiveCapacities(settings, self.metrics)
+        self._grpc = self._build(charging, self._dispatch_servicer(retention), self._capacity_servicer(retention))
         self._set_health(_NOT_SERVING)
         try:
             self._port = self._grpc.add_insecure_port(settings.listen)
@@ -173,6 +183,7 @@ class Server:
         self._health.enter_graceful_shutdown()
         over = self._grpc.stop(grace_s)
         self._hub.close()
+        self.live.close()
         over.wait()
         with self._stopping:
             if not self._stopped.is_set():
@@ -209,9 +220,20 @@ class Server:
         planner = PortfolioPlanner(settings, self._engine, self.pool, residents, plans, known_products(), self.metrics)
         return DispatchServicer(Keeper(settings, portfolios, residents, self.compaction), planner)
 
-    def _build(self, charging: ChargingServicer, dispatch: DispatchServicer) -> grpc.Server:
+    def _capacity_servicer(self, retention: Retention) -> CapacityServicer:
         settings = self.settings
-        threads = settings.rpc_threads + settings.max_streams + settings.max_dispatch_streams + settings.max_watches
+        store = CapacityStore(self._database, retention)
+        agreements, bookings = Agreements(store), Bookings(store, settings)
+        planner = CapacityPlanner(
+            settings, self._engine, self.pool, AllocationStore(self._database, retention),
+            RatingStore(self._database, retention), agreements, self.live, self.metrics,
+        )  # fmt: skip
+        return CapacityServicer(settings, planner, self.live, agreements, bookings, agreements, self.log)
+
+    def _build(self, charging: ChargingServicer, dispatch: DispatchServicer, capacity: CapacityServicer) -> grpc.Server:
+        settings = self.settings
+        streams = settings.max_streams + settings.max_dispatch_streams + settings.max_capacity_tracks
+        threads = settings.rpc_threads + streams + settings.max_watches + settings.max_capacity_watches
         interceptors: list[grpc.ServerInterceptor[Any, Any]] = [
             CallInterceptor(self._resolve_caller, self.log, self.metrics, settings.max_unary_answer_bytes)
         ]
@@ -230,6 +252,7 @@ class Server:
         )
         charging_service_pb2_grpc.add_ChargingServiceServicer_to_server(charging, server)
         dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(dispatch, server)
+        capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(capacity, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*_service_names(), health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
@@ -274,4 +297,5 @@ def _service_names() -> tuple[str, ...]:
     return (
         charging_service_pb2.DESCRIPTOR.services_by_name["ChargingService"].full_name,
         dispatch_service_pb2.DESCRIPTOR.services_by_name["DispatchService"].full_name,
+        capacity_service_pb2.DESCRIPTOR.services_by_name["CapacityService"].full_name,
     )

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -18,36 +17,35 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from evflex.capacity.v1 import capacity_service_pb2 as api
 from evflex.capacity.v1 import capacity_service_pb2_grpc, hub_pb2, tracking_pb2, transformer_pb2
 from evflex.server.app import Server
-from evflex.server.capacity.live import LiveCapacities
-from evflex.server.capacity.live_rpcs import LiveRpcs
-from evflex.server.charging.servicer import ChargingServicer
-from evflex.server.dispatch.servicer import DispatchServicer
+from evflex.server.capacity.agreements import Agreements
+from evflex.server.capacity.bookings import Bookings
+from evflex.server.capacity.planner import CapacityPlanner
+from evflex.server.capacity.servicer import CapacityServicer
+from evflex.server.store.allocations import AllocationStore
+from evflex.server.store.capacity import CapacityStore
+from evflex.server.store.ratings import RatingStore
+from evflex.server.store.retention import Retention
 from tests.server.capacity.planning_support import FakeAgreements
 from tests.server.support import FakeEngine, open_channel, settings_for
 
 CALL_S = 60.0
 
 
-class _Servicer(LiveRpcs, capacity_service_pb2_grpc.CapacityServiceServicer):  # type: ignore[misc]
-    """The live part of the service alone."""
-
-
 class _LiveServer(Server):
-    """A server that has it."""
+    """A server with other agreements."""
 
     agreements: FakeAgreements
-    live: LiveCapacities
 
-    def _build(self, charging: ChargingServicer, dispatch: DispatchServicer) -> grpc.Server:
-        server = super()._build(charging, dispatch)
-        self.live = LiveCapacities(self.settings, self.metrics)
-        servicer = _Servicer(self.settings, self.live, self.agreements, self.agreements, self.log)  # type: ignore[abstract]
-        capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(servicer, server)
-        return server
-
-    def stop(self, grace_s: float | None = None) -> None:
-        self.live.close()
-        super().stop(grace_s)
+    def _capacity_servicer(self, retention: Retention) -> CapacityServicer:
+        store = CapacityStore(self._database, retention)
+        planner = CapacityPlanner(
+            self.settings, self._engine, self.pool, AllocationStore(self._database, retention),
+            RatingStore(self._database, retention), self.agreements, self.live, self.metrics,
+        )  # fmt: skip
+        bookings = Bookings(store, self.settings)
+        return CapacityServicer(
+            self.settings, planner, self.live, Agreements(store), bookings, self.agreements, self.log
+        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
-import grpc
 import numpy as np
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -33,13 +32,11 @@ from evflex.engine.termination import StoppedBy, Termination, TerminationReason
 from evflex.engine.validation import Rules
 from evflex.server.app import Server
 from evflex.server.caller import Caller
-from evflex.server.capacity.agreement_rpcs import AgreementRpcs
 from evflex.server.capacity.agreements import ActiveTerms, Agreements
+from evflex.server.capacity.bookings import Bookings
 from evflex.server.capacity.planner import CapacityPlanner
-from evflex.server.capacity.planning_rpcs import PlanningRpcs
+from evflex.server.capacity.servicer import CapacityServicer
 from evflex.server.capacity.terms import Terms
-from evflex.server.charging.servicer import ChargingServicer
-from evflex.server.dispatch.servicer import DispatchServicer
 from evflex.server.store.allocations import AllocationStore
 from evflex.server.store.capacity import CapacityStore
 from evflex.server.store.ratings import RatingStore
@@ -172,33 +169,22 @@ class HeardPlans:
         self.plans.append((owner_tenant, allocation_id, list(hub_ids), transformer_id, area_id))
 
 
-class _Servicer(PlanningRpcs, AgreementRpcs, capacity_service_pb2_grpc.CapacityServiceServicer):
-    """The part of the service that is about planning, and agreements."""
-
-    def __init__(self, planner: CapacityPlanner, agreements: FakeAgreements | Agreements, kept: Agreements) -> None:
-        PlanningRpcs.__init__(self, planner, agreements)
-        AgreementRpcs.__init__(self, kept)
-
-
 class PlanningServer(Server):
-    """A server that has it."""
+    """A server whose planning knows other agreements, and tells another listener."""
 
     agreements: FakeAgreements | None
     heard: HeardPlans
 
-    def _build(self, charging: ChargingServicer, dispatch: DispatchServicer) -> grpc.Server:
-        settings = self.settings
-        retention = Retention(settings.change_retention_days, settings.request_retention_days)
-        kept = Agreements(CapacityStore(self._database, retention))
+    def _capacity_servicer(self, retention: Retention) -> CapacityServicer:
+        store = CapacityStore(self._database, retention)
+        kept = Agreements(store)
         agreements = self.agreements or kept
         planner = CapacityPlanner(
-            settings, self._engine, self.pool, AllocationStore(self._database, retention),
+            self.settings, self._engine, self.pool, AllocationStore(self._database, retention),
             RatingStore(self._database, retention), agreements, self.heard, self.metrics,
         )  # fmt: skip
-        server = super()._build(charging, dispatch)
-        servicer = _Servicer(planner, agreements, kept)  # type: ignore[abstract]  # the rest is served elsewhere
-        capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(servicer, server)
-        return server
+        bookings = Bookings(store, self.settings)
+        return CapacityServicer(self.settings, planner, self.live, kept, bookings, agreements, self.log)
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,8 @@ def absorbable_kwh(hubs: PreparedHubs, step_h: float, firm_kw: FloatArray, steps
     usable = hubs.cars != 0
     out = np.zeros(steps.shape[0])
     _absorbable(
-        step_h, np.where(usable, firm_kw, 0.0), np.where(usable, hubs.most_kw, 0.0), hubs.demand_kw, hubs.rank,
-        rank, hubs.first_car, hubs.car_needed_kwh, hubs.car_most_kw, served_by_firm_kwh(hubs, step_h, firm_kw), steps, out,
+        step_h, np.where(usable, firm_kw, 0.0), np.where(usable, hubs.most_kw, 0.0), hubs.demand_kw, hubs.rank, rank,
+        hubs.first_car, hubs.car_needed_kwh, hubs.car_most_kw, served_by_firm_kwh(hubs, step_h, firm_kw), steps, out,
     )  # fmt: skip
     return out
 

@@ -1,19 +1,19 @@
 """Sums of the ageing rate over the inner steps of a planning step from a few of them, with a proven error.
 
-Within a planning step the hot-spot is θ(j) = c + A p^j + B q^j - C r^j, j = 1 … N, so the ageing rate f(j) = exp(g(j)) is
-smooth, and Gauss' quadrature for the measure that has weight 1 at 1, …, N (whose polynomials are Gram's) gives Σ f(j)
-from n nodes, exact for polynomials of degree below 2n.
+Within a planning step the hot-spot is θ(j) = c + A p^j + B q^j - C r^j, j = 1 … N, so the ageing rate f(j) = exp(g(j))
+is smooth, and Gauss' quadrature for the measure that has weight 1 at 1, …, N (whose polynomials are Gram's) gives
+Σ f(j) from n nodes, exact for polynomials of degree below 2n.
 
 The error. With t = (j - middle) / h, h = (N - 1) / 2, the part of g in t has coefficients of at most those of
 
     G(t) = s u(t) / (1 - c s u(t)),   u(t) = (e^(Λt) - 1) / Λ,
     s = κ (|A| p^middle λ_p h + |B| q^middle λ_q h + |C| r^middle λ_r h),
 
-where λ = -ln of a factor, Λ the largest λ h, and κ the derivative of g by the temperature: ln 2 / 6 per K with c = 0 for
-normal paper; 15000 / T² with c = T / 15000 for upgraded paper at absolute temperature T in the middle. So f / f(middle) has
-coefficients of at most those F_k of exp(G). Its mean is at least exp(-(G(1) + G(-1)) / 2) by Jensen's inequality. The
-relative error is at most Σ_{k ≥ 2n} F_k ε_k over that mean, where ε_k is the error for t^k. All of it rises with s, so
-each number of nodes has a largest s, its reach, up to which it is right to ``RELATIVE_ERROR``.
+where λ = -ln of a factor, Λ the largest λ h, and κ the derivative of g by the temperature: ln 2 / 6 per K with c = 0
+for normal paper; 15000 / T² with c = T / 15000 for upgraded paper at absolute temperature T in the middle. So
+f / f(middle) has coefficients of at most those F_k of exp(G). Its mean is at least exp(-(G(1) + G(-1)) / 2) by Jensen's
+inequality. The relative error is at most Σ_{k ≥ 2n} F_k ε_k over that mean, where ε_k is the error for t^k. All of it
+rises with s, so each number of nodes has a largest s, its reach, up to which it is right to ``RELATIVE_ERROR``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CURVATURE = (LARGEST_PROVEN_C + 273.0) / 15_000.0
 _NODE_COUNTS = (4, 5, 6, 7, 9)
 _TERMS, _LARGEST_REACH, _LAMBDA_STEP = 80, 4.0, 0.05
 # Beyond, gradients settle within a step, and few nodes are proven for next to nothing.
-_LARGEST_LAMBDA = 3.0
+_LARGEST_LAMBDA, _NEVER = 3.0, -1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class AgeingSums:
 
 
 def ageing_sums(inner_count: int, largest_lambda: float) -> AgeingSums:
-    """Choices for a number of inner steps and the largest λ h (Λ) that occurs."""
+    """Choices for a number of inner steps and the largest λ h (Λ) that occurs, on which only the reach depends."""
     return _ageing_sums(inner_count, ceil(largest_lambda / _LAMBDA_STEP) * _LAMBDA_STEP)
 
 
@@ -62,11 +62,12 @@ def ageing_sums(inner_count: int, largest_lambda: float) -> AgeingSums:
 def _ageing_sums(inner_count: int, largest_lambda: float) -> AgeingSums:
     nodes, weights, reaches = [], [], []
     for count in _NODE_COUNTS:
-        if 5 * count <= 3 * inner_count and largest_lambda <= _LARGEST_LAMBDA:
+        if 5 * count <= 3 * inner_count:
             node, weight = _gram(inner_count, count)
             nodes.append(node)
             weights.append(weight)
-            reaches.append(_reach(inner_count, count, node, weight, largest_lambda))
+            proven = largest_lambda <= _LARGEST_LAMBDA
+            reaches.append(_reach(inner_count, count, node, weight, largest_lambda) if proven else _NEVER)
     nodes.append(np.arange(1.0, inner_count + 1.0))
     weights.append(np.ones(inner_count))
     first = np.cumsum([0, *map(len, nodes)])

@@ -12,6 +12,8 @@ from evflex.engine.timegrid import TimeGrid
 from evflex.engine.validation import Rules
 
 _PARAMETERS = tuple(ThermalParameters.__dataclass_fields__)
+# No less than any rule of the parameters asks for, column by column.
+_USUAL_LEAST = np.array([0.01, 0.01, 0.01, 0.01, 1.0, 1.0, 1.0, 0.01, 1.0, 0.01])
 _LEAST_TEMPERATURE_C, _LARGEST_AMBIENT_C, _LARGEST_TEMPERATURE_C = -60.0, 60.0, 500.0
 
 
@@ -33,8 +35,8 @@ class TransformerBatch:
         ambient_c: Ambient temperature, (T, n).
         contingency: Whether a step is in N-1, (T, n).
         wanted: Steps in which extra load is wanted, (T, n).
-        initial_state: Top oil, winding gradient and oil gradient at the start, (n, 3); None for the steady states of the
-            first step's load.
+        initial_state: Top oil, winding gradient and oil gradient at the start, (n, 3); None for the steady states of
+            the first step's load.
     """
 
     grid: TimeGrid
@@ -85,7 +87,9 @@ class TransformerBatch:
         self._validate_state(rules, n)
 
     def _validate_parameters(self, rules: Rules) -> None:
-        # most transformers share their parameters with others
+        # a sort would take longer than all other checks
+        if (self.thermal_parameters >= _USUAL_LEAST).all() and np.isfinite(self.thermal_parameters).all():
+            return
         distinct, first = np.unique(self.thermal_parameters, axis=0, return_index=True)
         for row, i in zip(distinct.tolist(), first.tolist(), strict=True):
             ThermalParameters(*row).validate(rules, f"thermal_parameters[{i}]")

@@ -51,11 +51,14 @@ def rate_transformers(batch: TransformerBatch) -> BatchRating:
         kept.T,
     )
     days = Days.of(batch.grid)
+    inner_h = batch.grid.step_s / 3600.0 / inner_count
+    day_limit_h = batch.max_loss_of_life_h_per_day[:, None] * days.part
+    start = np.ascontiguousarray(batch.initial_states().T)
+    loading, ambient = np.ascontiguousarray(batch.loading_ratio), np.ascontiguousarray(batch.ambient_c)
     work = partial(
-        _headrooms, constants, inner_count, batch.grid.step_s / 3600.0 / inner_count, batch.upgraded, batch.max_hot_spot_c,
-        batch.max_top_oil_c, days.first, days.share, batch.max_loss_of_life_h_per_day[:, None] * days.part,
-        np.ascontiguousarray(batch.initial_states().T), batch.rated_kva, np.ascontiguousarray(batch.loading_ratio),
-        np.ascontiguousarray(batch.ambient_c), normal, n1_ratio, np.ascontiguousarray(batch.wanted), headroom_n, headroom_n1,
+        _headrooms, constants, inner_count, inner_h, batch.upgraded, batch.max_hot_spot_c, batch.max_top_oil_c,
+        days.first, days.share, day_limit_h, start, batch.rated_kva, loading, ambient, normal, n1_ratio,
+        np.ascontiguousarray(batch.wanted), headroom_n, headroom_n1,
     )  # fmt: skip
     firsts = range(0, n, _AT_ONCE)
     with Workers(None if len(firsts) > 1 else 1) as workers:

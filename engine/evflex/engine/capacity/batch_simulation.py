@@ -15,7 +15,7 @@ from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 from evflex.engine.workers import Workers
 
 # Transformers that are handled together: what the kernel keeps of them stays in the first cache.
-BLOCK = 64
+BLOCK = 128
 # Fewer transformers times steps than this are not worth a second thread.
 _WORTH_A_THREAD = 20_000
 # Rows of the kernel's table of parameters; the last three are logarithms to base 2 of what is kept in an inner step.
@@ -47,7 +47,11 @@ def simulate_batch(batch: TransformerBatch) -> BatchTemperatures:
             # as good as always, all transformers have the same number of inner steps
             some = None if mine.all() else mine
             chosen = [_columns(a, some) for a in (batch.loading_ratio, batch.ambient_c, table, state, peak)]
-            out = (top_oil, hot_spot, life) if some is None else tuple(np.empty_like(chosen[0]) for _ in range(3))
+            out = (
+                (top_oil, hot_spot, life)
+                if some is None
+                else (np.empty_like(chosen[0]), np.empty_like(chosen[0]), np.empty_like(chosen[0]))
+            )
             upgraded = batch.upgraded if some is None else batch.upgraded[some]
             _run(workers, batch.grid.step_s, count, upgraded, chosen, out)
             if some is not None:
@@ -62,18 +66,18 @@ def _run(
     inner_count: int,
     upgraded: BoolArray,
     arrays: list[FloatArray],
-    out: tuple[FloatArray, ...],
+    out: tuple[FloatArray, FloatArray, FloatArray],
 ) -> None:
     """Simulate transformers that have the same number of inner steps."""
     loading, ambient, table, state, peak = arrays
     half = 0.5 * (inner_count - 1)
-    steepest = float(-_LN2 * table[OIL:].min()) * half
-    sums = ageing_sums(inner_count, max(steepest, 1e-3))
     blocks = -(-loading.shape[1] // BLOCK)
+    steepest = np.maximum.reduceat((-_LN2 * half * table[OIL:]).max(axis=0), np.arange(0, loading.shape[1], BLOCK))
+    sums = [ageing_sums(inner_count, max(block, 1e-3)) for block in steepest.tolist()]
     cuts = np.linspace(0, blocks, min(blocks, 4 * workers.count) + 1).astype(int)
     work = partial(
-        _simulate, loading, ambient, table, upgraded, inner_count, step_s / 3600.0 / inner_count, sums.node,
-        sums.weight, sums.first, sums.reach, state, peak, *out,
+        _simulate, loading, ambient, table, upgraded, inner_count, step_s / 3600.0 / inner_count, sums[0].node,
+        sums[0].weight, sums[0].first, np.stack([block.reach for block in sums]), state, peak, *out,
     )  # fmt: skip
     workers.each(lambda k: work(int(cuts[k]), int(cuts[k + 1])), range(len(cuts) - 1))
 
@@ -86,12 +90,8 @@ def _table(parameters: FloatArray, kept: FloatArray) -> FloatArray:
     """Parameters as the kernel reads them, (rows, n)."""
     rise, gradient, loss_ratio, x, y, _, _, _, k21, _ = parameters.T
     table = np.empty((_ROWS, parameters.shape[0]))
-    table[RISE], table[OIL_EXPONENT], table[LOSS_RATIO], table[NO_LOAD_SHARE] = (
-        rise,
-        x,
-        loss_ratio,
-        1 / (1 + loss_ratio),
-    )
+    table[RISE], table[OIL_EXPONENT] = rise, x
+    table[LOSS_RATIO], table[NO_LOAD_SHARE] = loss_ratio, 1.0 / (1.0 + loss_ratio)
     table[GRADIENT], table[WINDING_EXPONENT], table[K21] = gradient, y, k21
     table[OIL:] = np.log2(kept)
     return table
@@ -120,16 +120,30 @@ def _simulate(
     """Simulate blocks of transformers; arrays over time are (T, n).
 
     Within a step the hot-spot is c + A p^j + B q^j - C r^j: p, q, r are what top oil, winding gradient and oil gradient
-    keep of their distance from the target in an inner step, A, B, C those distances at the step's start. Wherever p = r,
-    which is so in every cooling class, or C = 0 for good, two terms are left (``slow``, p and ``fast``, q).
+    keep of their distance from the target in an inner step, A, B, C those distances at the step's start. Where p = r,
+    which is so in most cooling classes, or C = 0 for good, two terms are left (``slow``, p and ``fast``, q).
 
     Args:
-        node: See :class:`AgeingSums`, as ``weight``, ``first`` and ``reach``.
+        loading: Load over rated power, (T, n).
+        ambient: Ambient temperature, (T, n).
+        table: Parameters, (rows, n).
+        upgraded: Whether the paper is upgraded, (n,).
+        inner_count: Inner steps in a step.
+        inner_h: Their length in hours.
+        node: See :class:`AgeingSums`.
+        weight: See there.
+        first: See there.
+        reach: See there, of each block, (blocks, choices).
         state: Moved to the end, (3, n).
         peak: Filled with the largest top oil and hot-spot, (2, n).
+        top_oil: Filled with top oil at the end of each step, (T, n).
+        hot_spot: Filled with the largest hot-spot in each step, (T, n).
+        life: Filled with the hours lost in each step, (T, n).
+        begin_block: First block.
+        end_block: The block after the last.
     """
     steps, n = loading.shape
-    choices, nodes = reach.shape[0], node.shape[0]
+    choices, nodes = reach.shape[1], node.shape[0]
     half, middle = 0.5 * (inner_count - 1), 0.5 * (inner_count + 1)
     # one array of known shape, so that the compiler sees that its rows do not overlap
     w = np.empty(_SCRATCH_ROWS * BLOCK)
@@ -170,7 +184,7 @@ def _simulate(
                 _spreads(w, m, True)
             else:
                 _spreads(w, m, False)
-            choice = _choice(w, m, reach)
+            choice = _choice(w, m, reach[block])
             if not ready[choice]:
                 ready[choice] = 1
                 for at in range(first[choice], first[choice + 1]):
@@ -279,8 +293,8 @@ def _choice(w: FloatArray, m: int, reach: FloatArray) -> int:
 def _largest_of_two(w: FloatArray, m: int, inner_count: int) -> None:
     """Largest a p^j + b q^j over j = 1 … N.
 
-    The difference of neighbours is a sum of two exponentials too, so it changes its sign once at most: unless the values
-    rise first and fall at the end, the largest stands at an end. Only then every inner step is looked at.
+    The difference of neighbours is a sum of two exponentials too, so it changes its sign once at most: unless the
+    values rise first and fall at the end, the largest stands at an end. Only then every inner step is looked at.
     """
     inside = 0
     for i in range(m):
@@ -290,7 +304,7 @@ def _largest_of_two(w: FloatArray, m: int, inner_count: int) -> None:
         b *= q
         first, last = a + b, last_a + last_b
         w[_LARGEST * BLOCK + i] = last if last > first else first
-        # the first difference is a (p - 1) + b (q - 1); the last has the sign of the one after it, or is beyond the zero
+        # the first difference, and the one after the last: if that does not fall, nothing has fallen after a rise
         rises = a * (1.0 - p) + b * (1.0 - q) < 0.0
         falls = last_a * (1.0 - p) + last_b * (1.0 - q) > 0.0
         inside += 1 if rises & falls else 0

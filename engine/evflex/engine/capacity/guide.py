@@ -82,8 +82,8 @@ def guides(
     """Transformers and hubs for further plans, which know what is scarce.
 
     First by the program's prices: where capacity has one, no more is handed out than the program uses, which saves heat
-    for later steps. Then by the steps in which the transformer held hubs back in the plan. In both, hubs are given first
-    what firm capacity and cheaper steps cannot serve later, where that is worth the price.
+    for later steps. Then by the steps in which the transformer held hubs back in the plan. In both, hubs are given
+    first what firm capacity and cheaper steps cannot serve later, where that is worth the price.
     """
     if plan.firm_kw.shape[0] > _MOST_STEPS:
         return

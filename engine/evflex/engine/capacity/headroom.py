@@ -1,12 +1,13 @@
 """How far a transformer may be loaded in the steps in which extra load is wanted.
 
-One common loading level rises in all wanted steps, where it is above the load and below the step's own limit, until hot-spot,
-top oil or a day's loss of life binds. What was before that cannot rise any more; the steps after it go on rising, until
-the next limit binds, and so on (progressive filling; Bertsekas and Gallager, Data Networks, 1992, 6.5.2). The levels are
-max-min fair: none can be raised without lowering one that is not higher.
+One common loading level rises in all wanted steps, where it is above the load and below the step's own limit, until
+hot-spot, top oil or a day's loss of life binds. What was before that cannot rise any more; the steps after it go on
+rising, until the next limit binds, and so on (progressive filling; Bertsekas and Gallager, Data Networks, 1992, 6.5.2).
+The levels are max-min fair: none can be raised without lowering one that is not higher.
 
-Temperatures rise with the level, and are convex in it between the limits of steps. From a level that is too high, the lowest
-of the Newton steps of all broken instants comes down to the largest level that breaks none, and a bracket guards it.
+Temperatures rise with the level, and are convex in it between the limits of steps. From a level that is too high, the
+lowest of the Newton steps of all broken instants comes down to the largest level that breaks none, and a bracket guards
+it.
 """
 
 from __future__ import annotations
@@ -78,7 +79,10 @@ def highest_levels(
     """Fill ``level`` with the highest loading of each step.
 
     Args:
-        constants: As in :class:`ThermalConstants`, with ``inner_count``, ``inner_h`` and ``upgraded``.
+        constants: As ``values`` in :class:`ThermalConstants`, (9,).
+        inner_count: As there.
+        inner_h: As there.
+        upgraded: As there.
         max_hot_spot_c: Largest hot-spot temperature.
         max_top_oil_c: Largest top-oil temperature.
         first_day: As in :class:`Days`, with ``day_share``.
@@ -127,7 +131,7 @@ def highest_levels(
             break
         # the next level is often about as much higher as the last one was
         before, high, end, step, probed = low, np.inf, steps, np.inf, False
-        tried = min(top, low + 2.0 * gained)
+        tried = min(top, low + 1.5 * gained)
         for _ in range(_MOST_TRIES):
             _walk(fixed, inner_count, table, first_day, day_share, day_limit_h, tried, begin, steps, True, state, found)
             if found[_STEP] < 0.0:
@@ -135,7 +139,8 @@ def highest_levels(
                 if low == top or high - low <= LEVEL_TOLERANCE or step < _LAST_STEP:
                     break
                 if high == np.inf:
-                    tried = top
+                    gained *= 8.0
+                    tried = min(top, low + gained)
                 else:
                     # nothing is known of what lies between, except where Newton has come from far
                     tried = 0.5 * (low + high) if probed else low + 0.9 * LEVEL_TOLERANCE
@@ -151,7 +156,7 @@ def highest_levels(
                     step, tried, probed = np.inf, low + 0.9 * LEVEL_TOLERANCE, True
                 else:
                     step, tried = np.inf, 0.5 * (low + high)
-        gained = max(low - before, 1e-3)
+        gained = max(low - before, 1e-5)
         end = steps if count == _MOST_LEVELS - 1 else end
         _walk(fixed, inner_count, table, first_day, day_share, day_limit_h, low, begin, end, False, state, found)
         _raise_to(table, low, begin, end, level)
@@ -216,6 +221,14 @@ def _walk(
 
     Args:
         fixed: Constants, largest hot-spot and top oil, length of an inner step in hours, whether the paper is upgraded.
+        inner_count: Inner steps in a step.
+        table: What belongs to each step, (T, columns).
+        first_day: As in :class:`Days`.
+        day_share: As there.
+        day_limit_h: Largest loss of life in each day.
+        level: Loading level of the steps that are free.
+        begin: First step.
+        end: The step after the last.
         checking: Whether to fill ``found`` and leave ``state``, or to move ``state`` whatever is broken.
         state: Top oil, winding gradient, oil gradient, and hours lost in the present day, (4,).
         found: Step of the broken limit that asks for the lowest level (-1: none is broken), the level to which Newton's
@@ -256,7 +269,7 @@ def _walk(
         elif checking and late_top > max_oil:
             excess, slope = late_top - max_oil, late_top_by
         closer = limited
-        if checking and not limited and excess == 0.0:
+        if checking and not limited:
             closer = _may_be_hotter_within(fixed, two_terms, late_a, late_b, late_c)
             # no instant within the step is hotter than this
             warmest = max(top, top_target)
@@ -264,10 +277,10 @@ def _walk(
             closer = (closer and bound > max_hot) or top + winding - oil > max_hot or top > max_oil
         if closer:
             lost, more, within, within_slope = _step_through(
-                fixed, inner_count, limited, a, b, c, a_by, b_by, c_by, top_target, winding_target - oil_target, rise_by,
-                rise_by + rated_by,
+                fixed, inner_count, limited, a, b, c, a_by, b_by, c_by, top_target, winding_target - oil_target,
+                rise_by, rise_by + rated_by,
             )  # fmt: skip
-            if checking and excess == 0.0:
+            if checking and within > excess:
                 excess, slope = within, within_slope
             lost_today += day_share[k] * lost
             lost_by += day_share[k] * more
@@ -291,8 +304,8 @@ def _walk(
 def _may_be_hotter_within(fixed: FloatArray, two_terms: bool, late_a: float, late_b: float, late_c: float) -> bool:
     """Whether an instant before a step's last may be hotter than the last; ``late_…`` are the distances there.
 
-    With two terms, differences of neighbours change their sign once at most (see ``batch_simulation``): values that rise
-    at the end have risen all the way, or fallen from a start that was hotter, which the step before has answered for.
+    With two terms, differences of neighbours change their sign once at most (see ``batch_simulation``): values that
+    rise at the end have risen all the way, or fallen from a start that was hotter, which the step before answers for.
     """
     if not two_terms:
         return True
@@ -327,10 +340,9 @@ def _step_through(
 ) -> tuple[float, float, float, float]:
     """Look at every inner step: hours lost and their derivative, largest excess (0: none) and its derivative.
 
-    Args:
-        a: Distance of top oil from its target at the start; ``b`` and ``c`` of the gradients, ``…_by`` their derivatives.
-        top_target: Target of top oil; ``top_by`` its derivative.
-        gradient_target: Target of the hot-spot less that; ``hot_by`` the derivative of the hot-spot's target.
+    ``a``, ``b`` and ``c`` are the distances of top oil and the gradients from their targets at the start,
+    ``top_target`` the target of top oil, ``gradient_target`` that of the hot-spot less it, ``…_by`` derivatives by the
+    level.
     """
     p, q, r = fixed[_OIL_KEPT], fixed[_WINDING_KEPT], fixed[_GRADIENT_KEPT]
     upgraded = fixed[_IS_UPGRADED] != 0.0

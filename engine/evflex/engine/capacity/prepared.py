@@ -143,7 +143,7 @@ def _phase_share(cars: IntArray, on_phase: FloatArray, spread: BoolArray) -> Flo
 
 @kernel
 def _waitable_kwh(most_kwh: FloatArray, demand_kwh: FloatArray) -> FloatArray:
-    """Backlog after each step that is gone by the end, negative where part of the next demand is lost anyway, (T, H)."""
+    """Backlog after each step that is gone by the end, negative where part of the next demand is lost too, (T, H)."""
     steps, count = most_kwh.shape
     waitable = np.zeros((steps, count))
     for t in range(steps - 2, -1, -1):

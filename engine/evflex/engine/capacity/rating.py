@@ -20,9 +20,9 @@ from evflex.engine.validation import Rules
 def rate_transformer(problem: RatingProblem) -> Rating:
     """Temperatures, ageing and headroom of a transformer under its load.
 
-    The headroom is what can be drawn jointly in all wanted steps: see :mod:`evflex.engine.capacity.headroom`. It is 0 where
-    nothing is wanted, in steps up to the last instant at which the load breaks a limit by itself, and in steps in which
-    the load breaks the limit of loading.
+    The headroom is what can be drawn jointly in all wanted steps: see :mod:`evflex.engine.capacity.headroom`. It is 0
+    where nothing is wanted, in steps up to the last instant at which the load breaks a limit by itself, and in steps in
+    which the load breaks the limit of loading.
 
     Raises:
         InvalidProblemError: The problem breaks a rule; every broken one is named.
