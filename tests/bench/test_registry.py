@@ -20,7 +20,7 @@ NAMES = [
     "lp_n1000", "milp_n100", "subsamples", "no_minimum", "starts", "quantum", "scale_10000", "many_sites",
     "rpc_share", "real_days", "ranking", "phases",
     "dispatch_million", "dispatch_v2g", "dispatch_elaad", "dispatch_objective", "dispatch_minimum", "dispatch_feeders",
-    "dispatch_served", "capacity_booking", "capacity_answers", "capacity_hour",
+    "dispatch_served", "capacity_rating", "capacity_answers", "capacity_hour", "capacity_booking",
 ]  # fmt: skip
 OF_DISPATCH = ["dispatch_million", "dispatch_v2g", "dispatch_objective", "dispatch_minimum", "dispatch_feeders"]
 OF_ONE_PROCESS = ["lp_n1000", "milp_n100", "subsamples", "no_minimum", "quantum", "ranking"]
@@ -81,6 +81,11 @@ def test_a_case_with_a_server_of_its_own_runs_on_tiny_sites(name: str, tmp_path:
 @pytest.mark.parametrize("name", OF_DISPATCH)
 def test_a_dispatch_case_runs_on_tiny_fleets(name: str, tmp_path: Path, quiet: Console) -> None:
     assert run_cases([CASES[name]], Setting(quick=True), tmp_path, quiet) == 0
+
+
+@pytest.mark.slow
+def test_ratings_are_measured_on_few_transformers(tmp_path: Path, quiet: Console) -> None:
+    assert run_cases([CASES["capacity_rating"]], Setting(quick=True), tmp_path, quiet) == 0
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from evflex.engine.capacity.allocate import allocate_capacity
 from evflex.engine.capacity.allocation import Allocation, CapacityViolation, Rating
+from evflex.engine.capacity.batch import BatchRating, BatchTemperatures, TransformerBatch
+from evflex.engine.capacity.batch_rating import rate_transformers, simulate_transformers
 from evflex.engine.capacity.hub import ANY_COUNT, Hub, HubSessions, default_min_kw_per_ev
 from evflex.engine.capacity.model import (
     AllocationOptions,
@@ -28,6 +30,8 @@ __all__ = [
     "AllocationPolicy",
     "AllocationProblem",
     "BaseLoad",
+    "BatchRating",
+    "BatchTemperatures",
     "BindingReason",
     "CapacityViolation",
     "Cooling",
@@ -39,8 +43,11 @@ __all__ = [
     "ThermalParameters",
     "ThermalState",
     "Transformer",
+    "TransformerBatch",
     "allocate_capacity",
     "default_min_kw_per_ev",
     "rate_transformer",
+    "rate_transformers",
+    "simulate_transformers",
     "warm_up",
 ]
