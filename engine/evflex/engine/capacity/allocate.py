@@ -10,7 +10,7 @@ import numpy as np
 from evflex.engine.budget import Budget
 from evflex.engine.capacity.allocation import Allocation
 from evflex.engine.capacity.forward import LoadedTransformer, Pass, Room, allocate_forward
-from evflex.engine.capacity.guide import guides, prove, with_true_reasons, worth_of
+from evflex.engine.capacity.guide import guides, prove, worth_of
 from evflex.engine.capacity.limits import later_load, limits_for, memory_steps
 from evflex.engine.capacity.model import AllocationOptions, AllocationProblem, BindingReason
 from evflex.engine.capacity.outcome import outcome
@@ -22,6 +22,8 @@ from evflex.engine.validation import Rules
 _THERMAL = (BindingReason.HOT_SPOT, BindingReason.TOP_OIL, BindingReason.LOSS_OF_LIFE)
 # Halvings of the cap on the hot-spot that spreads the loss of life of a day.
 _LIFE_HALVINGS = 12
+# Working out a plan again may lose so much of it.
+_ROUNDING = 1e-6
 
 
 def allocate_capacity(
@@ -33,7 +35,8 @@ def allocate_capacity(
     2. Everything, step by step: conditional capacity as far as this step's limits allow, and as far as firm capacity
        of all later steps stays possible. Where a day's loss of life limits, a cap on the hot-spot spreads it.
     3. A linear program that contains every plan proves how much more energy any plan could serve. Where that is more,
-       the program's prices guide a second plan; the better one is the answer.
+       the program's prices guide a second plan. The better one is topped up with what it leaves, so that no hub is held
+       back without a limit that binds.
 
     Args:
         problem: What is shared.
@@ -59,10 +62,14 @@ def allocate_capacity(
     worth = worth_of(problem, hubs)
     bound = prove(problem, transformer, hubs, plan, worth, budget)
     limits_life = bool(np.isfinite(problem.transformer.max_loss_of_life_h_per_day))
+    best = plan
     for guided_transformer, guided_hubs in guides(transformer, hubs, plan, worth, bound, limits_life):
         guided = allocate_forward(guided_transformer, guided_hubs, int(problem.policy), base, reserved)
-        if worth.served(guided) > worth.served(plan):
-            plan = with_true_reasons(guided, guided_transformer.ratio_limit < transformer.ratio_limit, plan)
+        if worth.served(guided) > worth.served(best):
+            best = guided
+    topped_up = _top_up(problem, transformer, hubs, base, best)
+    if worth.served(topped_up) >= worth.served(plan) * (1.0 - _ROUNDING):
+        plan = topped_up
     return outcome(problem, transformer, hubs, plan, worth, bound, budget)
 
 
@@ -89,6 +96,17 @@ def _room(
     """Room above a load that comes anyway."""
     limits = limits_for(problem.transformer, problem.grid, loading_ratio, transformer.start, gives_way)
     return Room(limits.hot_spot_c, later_load(problem.transformer, loading_ratio), limits)
+
+
+def _top_up(
+    problem: AllocationProblem, transformer: LoadedTransformer, hubs: PreparedHubs, base: Room, plan: Pass
+) -> Pass:
+    """The plan, and on top of it, step by step, what it leaves: as if all that it gives were firm."""
+    given = dataclasses.replace(hubs, firm_kw=plan.capacity_kw, may_insist=np.ones_like(hubs.may_insist))
+    nothing = np.zeros(problem.grid.step_count, dtype=np.bool_)
+    reserved = dataclasses.replace(_room(problem, transformer, plan.loading_ratio, nothing), hot_spot_c=base.hot_spot_c)
+    topped_up = allocate_forward(transformer, given, int(problem.policy), base, reserved)
+    return dataclasses.replace(topped_up, firm_kw=plan.firm_kw, firm_reason=plan.firm_reason)
 
 
 def _firm_only(hubs: PreparedHubs) -> PreparedHubs:

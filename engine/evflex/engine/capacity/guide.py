@@ -15,7 +15,7 @@ from evflex.engine.capacity.forward import LoadedTransformer, Pass
 from evflex.engine.capacity.model import AllocationPolicy, AllocationProblem, BindingReason
 from evflex.engine.capacity.prepared import PreparedHubs
 from evflex.engine.kernels import kernel
-from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
+from evflex.engine.supply_tree import FloatArray, IntArray
 
 _THERMAL = (BindingReason.HOT_SPOT, BindingReason.TOP_OIL, BindingReason.LOSS_OF_LIFE)
 _BY_LOADING = (BindingReason.LOADING_RATIO, BindingReason.CONTINGENCY)
@@ -129,14 +129,6 @@ def _priced(
         waitable_kwh=waitable_kwh,
         car_waitable_kwh=car_waitable_kwh,
     )
-
-
-def with_true_reasons(guided: Pass, lowered: BoolArray, plan: Pass) -> Pass:
-    """The guided plan, in which a lowered loading limit goes by the name of the temperature that it keeps."""
-    thermal = plan.reason[np.isin(plan.reason, _THERMAL)]
-    named = int(np.bincount(thermal).argmax()) if len(thermal) else int(BindingReason.HOT_SPOT)
-    by_lowered = np.isin(guided.reason, _BY_LOADING) & lowered[:, None]
-    return dataclasses.replace(guided, reason=np.where(by_lowered, named, guided.reason))
 
 
 @kernel

@@ -14,6 +14,8 @@ from evflex.engine.supply_tree import FloatArray
 WITHIN, HOT_SPOT, TOP_OIL, LOSS_OF_LIFE = 0, 3, 4, 5
 # Halvings that find the largest load within the limits: to 1e-8 of the load that is not.
 _HALVINGS = 27
+# What a plan that is at a limit may be above it when it is worked out again.
+_ROUNDING_K = 5e-10
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +165,12 @@ def broken_limit(
             winding_k = winding_target + winding_keep * (winding_k - winding_target)
             gradient_k = gradient_target + gradient_keep * (gradient_k - gradient_target)
             hot_spot = top_oil_c + winding_k - gradient_k
-            if hot_spot > most_hot_spot:
+            if hot_spot > most_hot_spot + _ROUNDING_K:
                 return HOT_SPOT
-            if top_oil_c > most_oil:
+            if top_oil_c > most_oil + _ROUNDING_K:
                 return TOP_OIL
             if counts_life:
                 lost_h += ageing_rate(hot_spot, upgraded) * inner_h
-        if counts_life and lost_h > life_limit_h[today]:
+        if counts_life and lost_h > life_limit_h[today] * (1.0 + _ROUNDING_K):
             return LOSS_OF_LIFE
     return WITHIN

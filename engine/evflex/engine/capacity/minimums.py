@@ -9,7 +9,9 @@ from evflex.engine.supply_tree import BoolArray, FloatArray
 
 @inner_kernel
 def cars_that_charge(power_kw: float, min_kw: float, cars: int) -> int:
-    """Cars that can charge at once with a power; 0 where neither a minimum nor their number is known."""
+    """Cars that can charge at once with a power; 0 where there is none, or neither minimum nor number is known."""
+    if power_kw <= LEAST_KW:
+        return 0
     if min_kw <= 0.0:
         return max(cars, 0)
     most = int(power_kw / min_kw + 1e-9)

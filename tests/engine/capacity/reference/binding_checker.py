@@ -9,7 +9,7 @@ import numpy as np
 from evflex.engine.capacity.allocation import Allocation
 from evflex.engine.capacity.model import AllocationProblem, BindingReason
 from evflex.engine.supply_tree import FloatArray
-from tests.engine.capacity.reference.hub_checker import car_limit_kw, most_kw
+from tests.engine.capacity.reference.hub_checker import car_limit_kw, most_kw, shares_drawn
 from tests.engine.capacity.reference.twin import excesses, stress
 
 # Less than this is not a lack; a reason binds when the lack, drawn, brings its limit so near.
@@ -82,7 +82,7 @@ def _limit_faults(
     for i, (k, h, _) in enumerate(rows):
         hub = problem.hubs[h]
         drawn[i, h, k] = max(drawn[i, h, k], min(wanted[h, k], float(most_kw(hub)[k])), hub.min_kw_per_ev)
-    over = excesses(problem, stress(problem, drawn))
+    over = excesses(problem, stress(problem, drawn, shares=shares_drawn(problem, allocation)))
     day_limit = stress(problem, allocation.capacity_kw).day_limit_h
     for i, (k, h, reason) in enumerate(rows):
         near = _NEAR.get(reason, 0.0)

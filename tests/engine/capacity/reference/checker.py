@@ -13,12 +13,12 @@ from evflex.engine.capacity.model import AllocationPolicy, AllocationProblem, Bi
 from evflex.engine.capacity.transformer import ThermalState
 from evflex.engine.supply_tree import BoolArray, FloatArray
 from tests.engine.capacity.reference.binding_checker import binding_faults
-from tests.engine.capacity.reference.hub_checker import hub_faults
-from tests.engine.capacity.reference.twin import excesses, phase_shares, start, stress
+from tests.engine.capacity.reference.hub_checker import drawn_phase_kw, hub_faults, shares_drawn
+from tests.engine.capacity.reference.twin import car_shares, excesses, phase_shares, start, stress
 
 _TOLERANCE = 1e-6
-# How much hubs may worsen a temperature that the base load takes over its limit by itself.
-_WORSENING = 1e-3
+# How much hubs may worsen a temperature that the base load takes over its limit by itself, in K or a share of the hours.
+_WORSENING = 0.1
 
 
 def violations(problem: AllocationProblem, allocation: Allocation) -> list[str]:
@@ -68,7 +68,8 @@ def _shape_faults(problem: AllocationProblem, allocation: Allocation) -> Iterato
 def _transformer_faults(problem: AllocationProblem, allocation: Allocation) -> Iterator[str]:
     """All hubs draw their capacity: no limit broken that the base load alone keeps, and what it breaks is reported."""
     nothing = np.zeros_like(allocation.capacity_kw)
-    base, found = stress(problem, nothing), stress(problem, allocation.capacity_kw)
+    base = stress(problem, nothing)
+    found = stress(problem, allocation.capacity_kw, shares=shares_drawn(problem, allocation))
     over_alone, over = excesses(problem, base), excesses(problem, found)
     allowed = np.maximum(base.phase_kva, found.phase_limit_kva[:, None])
     for k, f in np.argwhere(found.phase_kva > allowed * (1.0 + _TOLERANCE)).tolist():
@@ -115,7 +116,7 @@ def _headroom_faults(
         yield f"{name}: negative"
     if not (headroom > 0.0).any():
         return
-    kw = problem.base.phase_kw + np.einsum("ht,hf->tf", allocation.capacity_kw, phase_shares(problem.hubs))
+    kw = problem.base.phase_kw + drawn_phase_kw(problem, allocation).sum(axis=0)
     on_top = _with_base(problem, kw + headroom[:, None] / 3.0)
     alone = _with_base(problem, kw)
     nothing = np.zeros_like(allocation.capacity_kw)
@@ -140,7 +141,7 @@ def _with_base(problem: AllocationProblem, phase_kw: FloatArray) -> AllocationPr
 
 def _outcome_faults(problem: AllocationProblem, allocation: Allocation) -> Iterator[str]:
     """Temperatures, ageing and loading are those of all hubs drawing their capacity."""
-    found = stress(problem, allocation.capacity_kw)
+    found = stress(problem, allocation.capacity_kw, shares=shares_drawn(problem, allocation))
     expected = {
         "loading_ratio": 3.0 * found.phase_kva.max(axis=-1) / problem.transformer.rated_kva,
         "top_oil_c": found.heat.top_oil_c[:, -1],
@@ -162,7 +163,7 @@ def _firm_faults(problem: AllocationProblem, allocation: Allocation) -> Iterator
     firm = np.array([firm_kw(hub) for hub in problem.hubs])
     lacks = firm - allocation.capacity_kw
     told = {(row.hub, row.step): row for row in allocation.violations if row.hub >= 0}
-    over = excesses(problem, stress(problem, firm))
+    over = excesses(problem, stress(problem, firm, shares=car_shares(problem)))
     broken = {reason: values > -1e-4 for reason, values in over.items()}
     later = np.zeros(problem.grid.step_count, dtype=np.bool_)
     for reason, at in broken.items():
@@ -185,7 +186,7 @@ def _firm_faults(problem: AllocationProblem, allocation: Allocation) -> Iterator
 
 def _proportion_faults(problem: AllocationProblem, allocation: Allocation, firm: FloatArray) -> Iterator[str]:
     shares = phase_shares(problem.hubs)
-    plain = np.array([hub.min_kw_per_ev == 0.0 for hub in problem.hubs])
+    plain = np.array([hub.min_kw_per_ev == 0.0 and hub.phases_per_ev != 1 for hub in problem.hubs])
     for kind in np.unique(shares, axis=0):
         alike = np.flatnonzero(plain & (shares == kind).all(axis=1))
         for k in range(problem.grid.step_count):

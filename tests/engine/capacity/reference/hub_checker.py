@@ -10,26 +10,58 @@ from scipy.optimize import linprog
 from evflex.engine.capacity.allocation import Allocation
 from evflex.engine.capacity.hub import Hub
 from evflex.engine.capacity.model import AllocationProblem
-from evflex.engine.supply_tree import FloatArray
-from tests.engine.capacity.reference.twin import phase_shares
+from evflex.engine.supply_tree import FloatArray, IntArray
+from tests.engine.capacity.reference.twin import car_shares, cars_connected
 
 _KW = 1e-6
 
 
 def hub_faults(problem: AllocationProblem, allocation: Allocation) -> Iterator[str]:
     """Everything wrong with the figures of hubs."""
-    shares = phase_shares(problem.hubs)
+    phase_kw, shares = drawn_phase_kw(problem, allocation), car_shares(problem)
     for h, hub in enumerate(problem.hubs):
-        current = allocation.capacity_kw[h][:, None] * shares[h] * 1000.0 / problem.base.voltage_v
-        if not np.allclose(allocation.current_a[h], current, rtol=1e-6, atol=1e-6):
-            yield f"hub {h}: currents are not those of its capacity"
         for told in (
+            *_current_faults(problem, hub, allocation.capacity_kw[h], phase_kw[h], shares[h], allocation.evs_served[h]),
             *_capacity_faults(hub, allocation.capacity_kw[h], allocation.power_kw[h]),
             *_use_faults(problem, hub, allocation, h),
             *_car_faults(problem, hub, allocation, h),
             *_energy_faults(problem, hub, allocation, h),
         ):
             yield f"hub {h}, {told}"
+
+
+def drawn_phase_kw(problem: AllocationProblem, allocation: Allocation) -> FloatArray:
+    """Power of each hub on each phase as its currents say, (H, T, 3)."""
+    drawn: FloatArray = allocation.current_a * problem.base.voltage_v / 1000.0
+    return drawn
+
+
+def shares_drawn(problem: AllocationProblem, allocation: Allocation) -> FloatArray:
+    """Share of each hub's capacity on each phase as its currents say; without capacity that of all its cars, (H, T, 3)."""
+    capacity = allocation.capacity_kw[:, :, None]
+    drawn = drawn_phase_kw(problem, allocation)
+    shares: FloatArray = np.where(capacity > 1e-9, drawn / np.maximum(capacity, 1e-9), car_shares(problem))
+    return shares
+
+
+def _current_faults(
+    problem: AllocationProblem,
+    hub: Hub,
+    capacity: FloatArray,
+    phase_kw: FloatArray,
+    shares: FloatArray,
+    served: IntArray,
+) -> Iterator[str]:
+    """Currents add up to the capacity, and are those of its cars: all alike, or whole cars that are fewer than all."""
+    cars = cars_connected(problem, hub)
+    scale = _KW * max(1.0, hub.max_kw)
+    for k in np.flatnonzero(np.abs(phase_kw.sum(axis=1) - capacity) > scale).tolist()[:3]:
+        yield f"step {k}: currents are not those of its capacity"
+    for k in np.flatnonzero((np.abs(phase_kw - shares * capacity[:, None]) > scale).any(axis=1)).tolist():
+        charging = phase_kw[k] * served[k] / max(capacity[k], 1e-9)
+        whole = hub.phases_per_ev == 1 and served[k] < cars[k] and np.abs(charging - charging.round()).max() < 1e-6
+        if not whole or (charging.round() > np.round(shares[k] * cars[k])).any():
+            yield f"step {k}: currents are not those of its cars"
 
 
 def most_kw(hub: Hub) -> FloatArray:

@@ -31,9 +31,42 @@ def phase_shares(hubs: tuple[Hub, ...]) -> FloatArray:
     return shares
 
 
-def phase_kva(problem: AllocationProblem, hub_kw: FloatArray) -> FloatArray:
-    """Apparent power of each phase, (..., T, 3), under powers of hubs, (..., H, T)."""
-    extra = np.einsum("...ht,hf->...tf", hub_kw, phase_shares(problem.hubs))
+def car_shares(problem: AllocationProblem) -> FloatArray:
+    """Share of each hub's power on L1, L2, L3 when all its cars charge alike, (H, T, 3).
+
+    Cars on one phase each are spread over the hub's phases in turn, so the first phases have one more.
+    """
+    steps = problem.grid.step_count
+    shares = np.repeat(phase_shares(problem.hubs)[:, None, :], steps, axis=1)
+    for h, hub in enumerate(problem.hubs):
+        phases = _PHASES_OF[PhaseConnection(hub.phases)]
+        if hub.phases_per_ev != 1:
+            continue
+        for k, cars in enumerate(cars_connected(problem, hub)):
+            if cars > 0:
+                shares[h, k] = [sum(1 for i in range(cars) if phases[i % len(phases)] == f) / cars for f in range(3)]
+    return shares
+
+
+def cars_connected(problem: AllocationProblem, hub: Hub) -> list[int]:
+    """Cars of a hub in each step, -1 where that is not known."""
+    if not len(hub.sessions):
+        return [int(count) for count in hub.connected_evs]
+    begin = problem.grid.start_unix_s + problem.grid.step_s * np.arange(problem.grid.step_count)
+    return [
+        int(((hub.sessions.arrival_unix_s < b + problem.grid.step_s) & (hub.sessions.departure_unix_s > b)).sum())
+        for b in begin
+    ]
+
+
+def phase_kva(problem: AllocationProblem, hub_kw: FloatArray, shares: FloatArray | None = None) -> FloatArray:
+    """Apparent power of each phase, (..., T, 3), under powers of hubs, (..., H, T), with shares of phases, (H, T, 3).
+
+    Without shares, powers are spread evenly over the phases of each hub.
+    """
+    if shares is None:
+        shares = np.repeat(phase_shares(problem.hubs)[:, None, :], problem.grid.step_count, axis=1)
+    extra = np.einsum("...ht,htf->...tf", hub_kw, shares)
     kva: FloatArray = np.sqrt((problem.base.phase_kw + extra) ** 2 + problem.base.phase_kvar**2)
     return kva
 
@@ -152,9 +185,14 @@ class Stress:
     heat: Heat
 
 
-def stress(problem: AllocationProblem, hub_kw: FloatArray, contingency: BoolArray | None = None) -> Stress:
-    """What powers of hubs, (..., H, T), do to the transformer."""
-    kva = phase_kva(problem, hub_kw)
+def stress(
+    problem: AllocationProblem,
+    hub_kw: FloatArray,
+    contingency: BoolArray | None = None,
+    shares: FloatArray | None = None,
+) -> Stress:
+    """What powers of hubs, (..., H, T), do to the transformer; shares of phases as in :func:`phase_kva`."""
+    kva = phase_kva(problem, hub_kw, shares)
     warm = heat(problem, 3.0 * kva.max(axis=-1) / problem.transformer.rated_kva)
     day = day_of_step(problem)
     same_day = (day[:, None] == day[None, :]).astype(float)
