@@ -22,6 +22,8 @@ from evflex.engine.validation import Rules
 _THERMAL = (BindingReason.HOT_SPOT, BindingReason.TOP_OIL, BindingReason.LOSS_OF_LIFE)
 # Halvings of the cap on the hot-spot that spreads the loss of life of a day.
 _LIFE_HALVINGS = 12
+# A plan this near to the bound needs no better one.
+_GOOD_ENOUGH = 1e-4
 # Working out a plan again may lose so much of it.
 _ROUNDING = 1e-6
 
@@ -67,6 +69,8 @@ def allocate_capacity(
         guided = allocate_forward(guided_transformer, guided_hubs, int(problem.policy), base, reserved)
         if worth.served(guided) > worth.served(best):
             best = guided
+        if worth.served(best) >= bound.value * (1.0 - _GOOD_ENOUGH):
+            break
     topped_up = _top_up(problem, transformer, hubs, base, best)
     if worth.served(topped_up) >= worth.served(plan) * (1.0 - _ROUNDING):
         plan = topped_up

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evflex.engine.capacity.hub_use import LEAST_KW, serve, urgent_kw, wanted_kw
+from evflex.engine.capacity.hub_use import serve, urgent_kw, wanted_kw
 from evflex.engine.capacity.lookahead import WITHIN, LaterLoad, Limits, largest_loading
 from evflex.engine.capacity.minimums import cars_that_charge, spread_cars, take_turns
 from evflex.engine.capacity.prepared import PreparedHubs
@@ -18,8 +18,8 @@ from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 # As BindingReason has them.
 _LOADING_RATIO, _CONTINGENCY, _ROTATION = 1, 2, 8
-# A hub that got all but this of what it wants got it.
-_SATISFIED_KW = 1e-6
+# Less than this is not wanted, and a hub that got all but this of what it wants got it.
+_LEAST_WANTED_KW = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def allocate_forward(
         for_conditional.hot_spot_c, for_conditional.limits.hot_spot_c, for_conditional.limits.top_oil_c,
         for_conditional.limits.life_h, for_conditional.later.oil_target_c, for_conditional.later.gradient_k,
         hubs.firm_kw, hubs.most_kw, hubs.limited_by, hubs.demand_kw, hubs.cars, hubs.waitable_kwh, hubs.may_insist,
-        hubs.noticed_kw, hubs.min_kw, hubs.weight, hubs.rank, hubs.phase_share, hubs.on_phase, hubs.spread,
+        hubs.spares, hubs.noticed_kw, hubs.min_kw, hubs.weight, hubs.rank, hubs.phase_share, hubs.on_phase, hubs.spread,
         hubs.first_car, hubs.car_needed_kwh, hubs.car_most_kw, hubs.car_reach_kwh, hubs.car_waitable_kwh,
         out.firm_kw, out.capacity_kw, out.phase_kw, out.used_kw, out.cars_served, out.reason, out.firm_reason,
         out.car_kw, out.loading_ratio,
@@ -155,6 +155,15 @@ def _cut_to_room(power_kw: FloatArray, t: int, phase_share: FloatArray, room_kw:
                 if phase_share[t, h, f] > 0.0:
                     power_kw[h] *= factor
     return cut
+
+
+@inner_kernel
+def _loading_of_phases(rated_kva: float, base_kw: FloatArray, base_kvar: FloatArray, hubs_kw: FloatArray) -> float:
+    """Loading ratio of the most loaded phase with power of hubs on each, (3,)."""
+    most = 0.0
+    for f in range(3):
+        most = max(most, np.hypot(base_kw[f] + hubs_kw[f], base_kvar[f]))
+    return 3.0 * most / rated_kva
 
 
 @inner_kernel
@@ -206,6 +215,7 @@ def _forward(
     cars: IntArray,
     waitable_kwh: FloatArray,
     may_insist: BoolArray,
+    spares: BoolArray,
     noticed_kw: FloatArray,
     min_kw: FloatArray,
     weight: FloatArray,
@@ -235,7 +245,7 @@ def _forward(
     wanted, floor, most = np.empty(count), np.empty(count), np.empty(count)
     usable, shared, power = np.empty(count), np.empty(count), np.empty(count)
     waits = np.zeros(count, dtype=np.bool_)
-    room, free, used_by_others = np.empty(3), np.empty(3), np.empty(3)
+    room, free, drawn = np.empty(3), np.empty(3), np.empty(3)
     top_oil, winding, gradient = state[0], state[1], state[2]
     lost_today_h, today = 0.0, 0
     for t in range(steps):
@@ -272,13 +282,16 @@ def _forward(
                 h, t, step_h, backlog_kwh, demand_kw, waitable_kwh, first_car, car_left_kwh, car_most_kw,
                 car_waitable_kwh,
             )  # fmt: skip
-            needs = max(wanted[h], min_kw[h]) if wanted[h] > LEAST_KW else 0.0
+            needs = max(wanted[h], min_kw[h]) if wanted[h] > _LEAST_WANTED_KW else 0.0
             noticed = min(noticed_kw[t, h], most_kw[t, h])
             usable[h] = max(min(needs, most_kw[t, h]), noticed)
             most[h] = max(0.0, usable[h] - firm[h])
             floor[h] = min(
                 most[h], max(0.0, max(min(urgent, wanted[h]) if may_insist[t, h] else 0.0, noticed) - firm[h])
             )
+            if spares[t]:
+                most[h] = floor[h]
+                usable[h] = max(usable[h] if floor[h] > 0.0 else 0.0, noticed)
 
         # conditional capacity: within the loading limit, then within what is reserved after this step
         for attempt in range(2):
@@ -287,6 +300,8 @@ def _forward(
                 free[f] = room[f]
                 for h in range(count):
                     free[f] -= firm[h] * phase_share[t, h, f]
+                # firm capacity stays where heat leaves no room for more
+                room[f] -= min(0.0, free[f])
             share(policy, free, phase_share[t], floor, most, weight, rank, shared)
             trial_credit_kwh[:] = credit_kwh
             for h in range(count):
@@ -296,22 +311,20 @@ def _forward(
                     policy, t, room, firm, most, weight, rank, phase_share, waits, power, free, shared
                 )  # fmt: skip
             for f in range(3):
-                used_by_others[f] = 0.0
+                drawn[f] = 0.0
                 for h in range(count):
                     phase_kw[t, h, f] = power[h] * phase_share[t, h, f]
-                    used_by_others[f] += phase_kw[t, h, f]
+                    drawn[f] += phase_kw[t, h, f]
             for h in range(count):
                 if not (spread[h] and 0 <= cars_that_charge(power[h], min_kw[h], cars[t, h]) < cars[t, h]):
                     continue
                 for f in range(3):
-                    used_by_others[f] -= phase_kw[t, h, f]
-                    free[f] = room[f] - used_by_others[f]
+                    drawn[f] -= phase_kw[t, h, f]
+                    free[f] = room[f] - drawn[f]
                 power[h] = spread_cars(free, on_phase[h], cars[t, h], min_kw[h], power[h], phase_kw[t, h])
                 for f in range(3):
-                    used_by_others[f] += phase_kw[t, h, f]
-            ratio = 0.0
-            for f in range(3):
-                ratio = max(ratio, 3.0 * np.hypot(base_kw[t, f] + used_by_others[f], base_kvar[t, f]) / rated_kva)
+                    drawn[f] += phase_kw[t, h, f]
+            ratio = _loading_of_phases(rated_kva, base_kw[t], base_kvar[t], drawn)
             if attempt == 1:
                 break
             most_ratio, limited = largest_loading(
@@ -323,23 +336,33 @@ def _forward(
                 break
             by_transformer = limited
 
-        # the hubs use what they got
+        # the hubs use what they got, and keep no more than they use or have a right to
         credit_kwh[:] = trial_credit_kwh
         for h in range(count):
-            capacity_kw[t, h] = power[h]
-            cars_served[t, h] = cars_that_charge(power[h], min_kw[h], cars[t, h])
-            if wanted[h] > power[h] + _SATISFIED_KW:
-                reason[t, h] = by_transformer
-                if power[h] >= most_kw[t, h] - _SATISFIED_KW:
-                    reason[t, h] = limited_by[t, h]
-                elif waits[h]:
-                    reason[t, h] = _ROTATION
             used_kw[t, h] = serve(
                 h, t, step_h, power[h], min_kw[h], backlog_kwh, demand_kw, cars, first_car, car_left_kwh,
                 car_most_kw, car_reach_kwh, car_kw,
             )  # fmt: skip
+            cars_served[t, h] = cars_that_charge(power[h], min_kw[h], cars[t, h])
+            if wanted[h] > used_kw[t, h] + _LEAST_WANTED_KW:
+                reason[t, h] = by_transformer
+                if power[h] >= most_kw[t, h] - _LEAST_WANTED_KW:
+                    reason[t, h] = limited_by[t, h]
+                elif waits[h] or used_kw[t, h] < power[h] - _LEAST_WANTED_KW:
+                    reason[t, h] = _ROTATION
+            kept = max(firm[h] if firm[h] >= min_kw[h] else 0.0, min(noticed_kw[t, h], most_kw[t, h]))
+            if used_kw[t, h] > 0.0:
+                kept = max(kept, used_kw[t, h], min_kw[h])
+            if kept < power[h] and not (spread[h] and cars_served[t, h] < cars[t, h]):
+                for f in range(3):
+                    drawn[f] -= phase_kw[t, h, f] * (1.0 - kept / power[h])
+                    phase_kw[t, h, f] *= kept / power[h]
+                power[h] = kept
+                cars_served[t, h] = cars_that_charge(kept, min_kw[h], cars[t, h])
+            capacity_kw[t, h] = power[h]
 
         # and the transformer warms up as if they used all of it
+        ratio = _loading_of_phases(rated_kva, base_kw[t], base_kvar[t], drawn)
         loading_ratio[t] = ratio
         rise, hot_spot_gradient = targets(constants[0], constants[1], constants[2], constants[3], constants[4], ratio)
         oil_target, winding_target = ambient_c[t] + rise, constants[5] * hot_spot_gradient

@@ -23,7 +23,8 @@ _BY_LOADING = (BindingReason.LOADING_RATIO, BindingReason.CONTINGENCY)
 _SLACK_RATIO = 1e-6
 _PRICE_TOLERANCE = 1e-6
 # Where loss of life limits, the program is not exact: a little less than it uses lasts until the end of the day.
-_PARTS_OF_LIFE = (1.0, 0.995, 0.99, 0.98, 0.97, 0.95, 0.92, 0.88)
+_PARTS_OF_LIFE = (1.0, 0.99, 0.97, 0.94, 0.9)
+_MOST_WORTHS = 6
 # Comparing every step with every later one takes too long above.
 _MOST_STEPS = 400
 
@@ -82,20 +83,26 @@ def guides(
     """Transformers and hubs for further plans, which know what is scarce.
 
     First by the program's prices: where capacity has one, no more is handed out than the program uses, which saves heat
-    for later steps. Then by the steps in which the transformer held hubs back in the plan. In both, hubs are given
-    first what firm capacity and cheaper steps cannot serve later, where that is worth the price.
+    for later steps. Then by the steps in which the transformer held hubs back in the plan, for hubs of at least each
+    worth. In all of them hubs insist on what firm capacity and cheaper steps cannot serve later, where that is worth
+    the price; in most they get no more than that, and the plan is topped up afterwards.
     """
     if plan.firm_kw.shape[0] > _MOST_STEPS:
         return
+    everywhere = np.ones(plan.firm_kw.shape[0], dtype=np.bool_)
     dearest = worth.per_kwh.max(initial=0.0)
     if len(bound.power_kw) and (bound.price_per_kwh > _PRICE_TOLERANCE * dearest).any():
         priced = _priced(transformer, hubs, plan, worth, bound.price_per_kwh)
         for part in _PARTS_OF_LIFE if limits_life else (1.0,):
             ratio = _program_ratio(transformer, plan, dearest, bound, part)
             yield dataclasses.replace(transformer, ratio_limit=ratio), priced
+            yield dataclasses.replace(transformer, ratio_limit=ratio), dataclasses.replace(priced, spares=everywhere)
     held_back = np.isin(plan.reason, (*_THERMAL, *_BY_LOADING)).any(axis=1)
     if held_back.any():
-        yield transformer, _priced(transformer, hubs, plan, worth, np.where(held_back, worth.per_kwh.min(), 0.0))
+        for least in np.unique(worth.per_kwh[worth.per_kwh > 0.0])[:_MOST_WORTHS]:
+            priced = _priced(transformer, hubs, plan, worth, np.where(held_back, least, 0.0))
+            yield transformer, priced
+            yield transformer, dataclasses.replace(priced, spares=everywhere)
 
 
 def _program_ratio(

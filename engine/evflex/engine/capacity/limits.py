@@ -14,6 +14,8 @@ from evflex.engine.timegrid import TimeGrid
 # Where a load breaks a limit by itself, all that hubs do before may add so much to it.
 _ADDED_K = 0.1
 _ADDED_LIFE_RATIO = 1e-3
+# In K or relative: what a load that was brought to a limit may be above it.
+_ROUNDING = 1e-8
 # After so many time constants a load has left no trace: e^-8 of 60 K is 0.02 K.
 _TIME_CONSTANTS = 8.0
 _DAY_S = 86_400.0
@@ -35,7 +37,7 @@ def limits_for(
     day = day_of_steps(grid)
     life_h = np.bincount(day, alone.loss_of_life_h)
     most_h = life_limit_h(transformer, grid)
-    full_day = (life_h > most_h) | (np.bincount(day, gives_way) > 0)
+    full_day = (life_h > most_h * (1.0 + _ROUNDING)) | (np.bincount(day, gives_way) > 0)
     return Limits(
         hot_spot_c=_raised(transformer.max_hot_spot_c, alone.hot_spot_c, gives_way),
         top_oil_c=_raised(transformer.max_top_oil_c, alone.max_top_oil_c, gives_way),
@@ -74,7 +76,9 @@ def memory_steps(transformer: Transformer, grid: TimeGrid) -> int:
 
 
 def _raised(limit_c: float, alone_c: FloatArray, gives_way: BoolArray) -> FloatArray:
-    raised: FloatArray = np.where((alone_c > limit_c) | gives_way, np.maximum(limit_c, alone_c + _ADDED_K), limit_c)
+    raised: FloatArray = np.where(
+        (alone_c > limit_c + _ROUNDING) | gives_way, np.maximum(limit_c, alone_c + _ADDED_K), limit_c
+    )
     return raised
 
 

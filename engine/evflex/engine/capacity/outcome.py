@@ -105,11 +105,13 @@ def _fairness_index(wanted_kwh: FloatArray, served_kwh: FloatArray) -> float:
 
 
 def _unhonoured(hubs: PreparedHubs, plan: Pass) -> list[CapacityViolation]:
-    """Firm capacity that the transformer cannot carry."""
-    lacking_kw = hubs.firm_kw - plan.firm_kw
+    """Firm capacity that the transformer cannot carry; less than a car's minimum is of no use by itself."""
+    usable_kw = np.where(hubs.firm_kw >= hubs.min_kw, hubs.firm_kw, 0.0)
+    lacking_kw = usable_kw - plan.capacity_kw
+    reason = np.where(plan.firm_reason[:, None] > 0, plan.firm_reason[:, None], plan.reason)
     return [
         CapacityViolation(
-            step, BindingReason(int(plan.firm_reason[step])), float(hubs.firm_kw[step, hub]),
+            step, BindingReason(int(reason[step, hub]) or BindingReason.LOADING_RATIO), float(usable_kw[step, hub]),
             float(lacking_kw[step, hub]), hub,
         )
         for step, hub in np.argwhere(lacking_kw > _FIRM_TOLERANCE_KW).tolist()

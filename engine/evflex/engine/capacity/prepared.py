@@ -25,6 +25,7 @@ class PreparedHubs:
         cars: Cars connected, ``ANY_COUNT`` where that is not known, (T, H).
         waitable_kwh: Backlog after a step that costs nothing, because the hub alone could still clear it, (T, H).
         may_insist: Whether a hub is given first what it would lose by waiting, (T, H).
+        spares: Whether hubs get conditional capacity only for what cannot wait, (T,).
         noticed_kw: Capacity that notice protects, (T, H).
         min_kw: Least power of a car, (H,).
         weight: For WEIGHTED_PROPORTIONAL_FAIR, (H,).
@@ -46,6 +47,7 @@ class PreparedHubs:
     cars: IntArray
     waitable_kwh: FloatArray
     may_insist: BoolArray
+    spares: BoolArray
     noticed_kw: FloatArray
     min_kw: FloatArray
     weight: FloatArray
@@ -95,6 +97,7 @@ def prepare_hubs(problem: AllocationProblem) -> PreparedHubs:
         cars=cars,
         waitable_kwh=_waitable_kwh(np.where(cars == 0, 0.0, most_kw) * grid.step_h, demand_kw * grid.step_h),
         may_insist=np.ones((steps, count), dtype=np.bool_),
+        spares=np.zeros(steps, dtype=np.bool_),
         noticed_kw=np.ascontiguousarray(np.stack([hub.noticed_kw for hub in hubs], axis=1)),
         min_kw=np.array([hub.min_kw_per_ev for hub in hubs], dtype=np.float64),
         weight=np.array([hub.weight for hub in hubs], dtype=np.float64),
