@@ -379,6 +379,17 @@ def test_wants_bound_what_is_given() -> None:
     assert update.evs_served.tolist() == [3, 1, 12, 24]
 
 
+def test_cars_of_one_phase_load_the_phases_in_turn() -> None:
+    hubs = TrackedHubs.of(3, max_kw=60.0, phases=np.array([7, 4, 1]), phases_per_ev=1)
+    feed = Feed(setup_of(hubs))
+    settled(feed, 100.0)
+    even = feed.last.current_a * 0.23 / feed.last.capacity_kw[:, None]
+    np.testing.assert_allclose(even, [[1 / 3] * 3, [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
+    update = feed.change(wishes=[HubWish(0, inf, 4), HubWish(1, inf, 1), HubWish(2, inf, 2)])
+    shares = update.current_a * 0.23 / update.capacity_kw[:, None]
+    np.testing.assert_allclose(shares, [[0.5, 0.25, 0.25], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+
+
 def test_unmetered_hubs_count_as_load() -> None:
     feed = Feed(setup_of(TrackedHubs.of(1, max_kw=400.0)))
     feed.time_s += 1.0
@@ -522,6 +533,35 @@ def test_a_broken_setup_names_every_fault() -> None:
         "hubs[1].max_kw", "hubs[1].hub_id", "max_silence_duration", "dead_band_ratio", "ramp_ratio_per_min",
         "rotation_duration", "max_clock_skew_duration", "n1_rated_kva",
     }  # fmt: skip
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_extreme_numbers_stay_numbers(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(1, 5))
+    kw = [1e-300, 1e-9, 1.0, 22.0, 1e6, 1e9]
+    hubs = TrackedHubs.of(
+        count, max_kw=rng.choice(kw, count), firm_kw=rng.choice([0.0, *kw], count),
+        conditional_kw=rng.choice([0.0, *kw], count), min_kw_per_ev=rng.choice([0.0, 0.0, *kw], count),
+        phases=rng.integers(0, 8, count), phases_per_ev=rng.integers(0, 2, count),
+        weight=rng.choice([1e-9, 1.0, 1e9], count),
+    )  # fmt: skip
+    transformer = transformer_of(
+        float(rng.choice([1e-9, 1.0, 400.0, 1e9])), max_loading_ratio=float(rng.choice([1e-9, 1.5, 1e9])),
+        max_hot_spot_c=float(rng.choice([-300.0, 120.0, 1e300])),
+    )  # fmt: skip
+    policy = AllocationPolicy(int(rng.integers(1, 6)))
+    feed = Feed(setup_of(hubs, transformer, policy=policy, ramp_ratio_per_min=float(rng.choice([1e-300, 0.5, 1e300]))))
+    for _ in range(5):
+        feed.time_s += 1.0
+        current_a = rng.choice([0.0, 1e-300, 100.0], 3)
+        power_kw = np.zeros(count) if rng.random() < 0.5 else np.empty(0)
+        factor = float(rng.choice([1.0, -0.5, 1e-300]))
+        update = feed.take(Measurement(NOW_S + feed.time_s, current_a, np.full(3, 230.0), factor, power_kw))
+        for values in (update.capacity_kw, update.fallback_kw, update.current_a, update.evs_served):
+            assert np.isfinite(values).all()
+            assert (values >= 0).all()
+        assert np.isfinite(update.state.hot_spot_c)
 
 
 def test_a_long_pause_is_survived() -> None:
