@@ -418,6 +418,14 @@ def test_silence_puts_hubs_on_their_fallback_once_and_the_ramp_brings_them_back(
     np.testing.assert_allclose(feed.measure(100.0, 6.0).capacity_kw, [35.0, 9.14])
 
 
+def test_a_measurement_after_a_silence_that_nobody_looked_at_begins_at_the_fallback() -> None:
+    feed = Feed(setup_of(TrackedHubs.of(2, max_kw=100.0, firm_kw=np.array([30.0, 0.0])), ramp_ratio_per_min=0.5))
+    settled(feed, 100.0, 600)
+    update = feed.measure(100.0, 10.0)
+    np.testing.assert_allclose(update.capacity_kw, [30.0, 4.14])
+    assert update.changed.tolist() == [0, 1]
+
+
 def test_a_cut_during_silence_counts() -> None:
     feed = Feed(setup_of(TrackedHubs.of(2, max_kw=100.0, firm_kw=30.0)))
     settled(feed, 100.0)

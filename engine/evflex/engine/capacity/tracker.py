@@ -85,11 +85,14 @@ class CapacityTracker:
         outcome, detail = self._judge(sample, now_unix_s)
         if outcome != MeasurementOutcome.ACCEPTED:
             return self._update(now_unix_s, now_monotonic_s, _NO_HUBS, outcome, detail)
+        before_kw = self._capacity_kw.copy()
+        # also where nobody has looked since: hubs fall back by themselves when their capacity is not renewed
+        had_fallen = self._fallen_back or self._falls_back(now_monotonic_s)
         self._take(sample, now_monotonic_s)
-        before_kw, had_fallen = self._capacity_kw.copy(), self._fallen_back
         if had_fallen:  # the ramp begins at the fallback
             self._step_s, self._fallen_back = now_monotonic_s, False
-            self._allowed_kw[:] = self._capacity_kw
+            self._capacity_kw[:] = self._fallback_kw
+            self._allowed_kw[:] = self._fallback_kw
         self._step(now_monotonic_s)
         changed = self._every_hub() if had_fallen else self._changed(before_kw)
         return self._update(now_unix_s, now_monotonic_s, changed, outcome)
