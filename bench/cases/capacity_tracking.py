@@ -49,19 +49,21 @@ def capacity_answers(setting: Setting) -> Outcome:
             watching.seen_ns()
             cuts_s: list[float] = []
             last_s: list[float] = []
+            told_s: list[float] = []
             for _ in range(setting.pick(200, 5)):
                 time.sleep(0.05)
                 started_ns = time.monotonic_ns()
-                track.told(
-                    api.TrackCapacityRequest(changes=api.TrackedChanges(cut_kw=float(rng.uniform(100.0, 500.0))))
-                )
+                cut = api.TrackedChanges(cut_kw=float(rng.uniform(100.0, 500.0)))
+                told_s.append(track.told(api.TrackCapacityRequest(changes=cut))[1])
                 reached_s = [1e-9 * (seen - started_ns) for seen in watching.seen_ns()]
                 cuts_s += reached_s
                 last_s.append(max(reached_s))
                 time.sleep(0.05)
                 track.told(api.TrackCapacityRequest(changes=api.TrackedChanges(clear_cut=True)))
                 watching.seen_ns()
-    outcome.seconds = {"answer to a measurement": answers_s, "last hub of a cut": last_s}
+    outcome.seconds = {
+        "answer to a measurement": answers_s, "last hub of a cut": last_s, "answer to a cut, all watches open": told_s,
+    }  # fmt: skip
     typical, slow = np.percentile(answers_s, [50, 99])
     outcome.add("answer", f"Answer to a measurement, {hubs} hubs, 99th percentile", slow, "s", at_most=5 * _MILLI,
                 peer=f"median {shown(typical)}, {changed / len(answers_s):.0f} hubs changed in each")  # fmt: skip

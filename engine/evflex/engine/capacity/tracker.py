@@ -20,6 +20,8 @@ from evflex.engine.validation import Rules
 
 # Of capacity or fallback: smaller differences are not told.
 _TOLERANCE_KW = 1e-6
+# As many as the contract's int32 can tell.
+_MOST_EVS = 2**31 - 1
 # Ramp and turns are looked at so often while no measurement comes.
 _TICK_S = 1.0
 
@@ -44,7 +46,6 @@ class CapacityTracker:
         count = len(hubs)
         self.setup = setup
         self._outlook = ThermalOutlook.of(transformer, setup.max_silence_s)
-        self._phase_share = np.ascontiguousarray(hubs.phase_share)
         self._rank = _ranks(setup)
         ceiling_kw = np.minimum(hubs.max_kw, hubs.firm_kw + hubs.conditional_kw)
         # a hub whose agreement is below one car's minimum can never charge one
@@ -52,7 +53,7 @@ class CapacityTracker:
         self._firm_kw: FloatArray = np.minimum(self._ceiling_kw, hubs.firm_kw)
         self._demand_kw = np.full(count, inf)
         self._connected = np.full(count, ANY_COUNT, dtype=np.int64)
-        self._wanted_kw, self._extra_kw = np.empty(count), np.empty(count)
+        self._wanted_kw, self._extra_kw, self._phase_share = np.empty(count), np.empty(count), np.empty((count, 3))
         self._read_wishes()
         self._contingency = setup.contingency
         self._cut_kw = inf
@@ -84,11 +85,14 @@ class CapacityTracker:
         outcome, detail = self._judge(sample, now_unix_s)
         if outcome != MeasurementOutcome.ACCEPTED:
             return self._update(now_unix_s, now_monotonic_s, _NO_HUBS, outcome, detail)
+        before_kw = self._capacity_kw.copy()
+        # also where nobody has looked since: hubs fall back by themselves when their capacity is not renewed
+        had_fallen = self._fallen_back or self._falls_back(now_monotonic_s)
         self._take(sample, now_monotonic_s)
-        before_kw, had_fallen = self._capacity_kw.copy(), self._fallen_back
         if had_fallen:  # the ramp begins at the fallback
             self._step_s, self._fallen_back = now_monotonic_s, False
-            self._allowed_kw[:] = self._capacity_kw
+            self._capacity_kw[:] = self._fallback_kw
+            self._allowed_kw[:] = self._fallback_kw
         self._step(now_monotonic_s)
         changed = self._every_hub() if had_fallen else self._changed(before_kw)
         return self._update(now_unix_s, now_monotonic_s, changed, outcome)
@@ -256,13 +260,14 @@ class CapacityTracker:
         self._state[:] = state.top_oil_c, state.winding_gradient_c, state.oil_gradient_c
 
     def _read_wishes(self) -> None:
-        """What each hub wants, and what it can use of that beyond firm capacity."""
+        """What each hub wants, what it can use of that beyond firm capacity, and on which phases."""
         hubs = self.setup.hubs
         none = (self._connected == 0) | (self._demand_kw == 0.0)
         # a car draws its minimum or nothing, so whoever wants less wants that
         demand_kw = np.maximum(np.where(np.isfinite(self._demand_kw), self._demand_kw, hubs.max_kw), hubs.min_kw_per_ev)
         self._wanted_kw = np.where(none, 0.0, demand_kw)
         self._extra_kw = np.maximum(np.minimum(self._wanted_kw, self._ceiling_kw) - self._firm_kw, 0.0)
+        self._phase_share = hubs.phase_share(self._connected)
 
     def _fault_in(self, wishes: Sequence[HubWish], cut_kw: float | None, clear_cut: bool) -> str:
         """What is wrong with a change; empty when nothing is."""
@@ -320,7 +325,8 @@ class CapacityTracker:
         least_kw = self.setup.hubs.min_kw_per_ev
         unknown = self._connected == ANY_COUNT
         without = np.where(capacity_kw > 0.0, np.where(unknown, 1, self._connected), 0)
-        fitting = np.floor(capacity_kw / np.where(least_kw > 0.0, least_kw, 1.0) * (1.0 + 1e-12)).astype(np.int64)
+        needed_kw = np.maximum(np.where(least_kw > 0.0, least_kw, 1.0), capacity_kw / _MOST_EVS)
+        fitting = np.floor(capacity_kw / needed_kw * (1.0 + 1e-12)).astype(np.int64)
         known = np.where(unknown, fitting, np.minimum(fitting, self._connected))
         served: IntArray = np.where(least_kw > 0.0, known, without)
         return served

@@ -14,6 +14,9 @@ from evflex.engine.capacity.transformer import ThermalState, Transformer
 from evflex.engine.supply_tree import ACTIVE, PHASE_COUNT, FloatArray, IntArray, PhaseConnection
 from evflex.engine.validation import Rules
 
+# A terawatt: what is larger is no hub, and its sums would lose what others are given.
+_MOST_KW = 1e9
+_LEAST_WEIGHT, _MOST_WEIGHT = 1e-9, 1e9
 _RANGES = {
     "max_silence_s": ("max_silence_duration", 1.0, 900.0, "between 1 s and 15 min"),
     "rotation_s": ("rotation_duration", 10.0, 900.0, "between 10 s and 15 min"),
@@ -109,21 +112,35 @@ class TrackedHubs:
             rules.check(bool(hub_id), f"{path}[{i}].hub_id", "must not be empty")
             first = seen.setdefault(hub_id, i)
             rules.check(first == i, f"{path}[{i}].hub_id", f"must be unique, repeats {path}[{first}]: {hub_id!r}")
-        for name in ("max_kw", "weight"):
+        bad = ~((self.max_kw > 0.0) & (self.max_kw <= _MOST_KW))
+        rules.rows(path, "max_kw", bad, f"must be > 0 and at most {_MOST_KW:g}", self.max_kw)
+        bad = ~((self.weight >= _LEAST_WEIGHT) & (self.weight <= _MOST_WEIGHT))
+        rules.rows(path, "weight", bad, f"must lie between {_LEAST_WEIGHT:g} and {_MOST_WEIGHT:g}", self.weight)
+        for name in ("min_kw_per_ev", "firm_kw", "conditional_kw"):
             value = getattr(self, name)
-            rules.rows(path, name, ~(np.isfinite(value) & (value > 0.0)), "must be finite and > 0", value)
-        for name in ("min_kw_per_ev", "firm_kw", "conditional_kw", "curtailment_price_per_kwh"):
-            value = getattr(self, name)
-            rules.rows(path, name, ~(np.isfinite(value) & (value >= 0.0)), "must be finite and >= 0", value)
+            bad = ~((value >= 0.0) & (value <= _MOST_KW))
+            rules.rows(path, name, bad, f"must be >= 0 and at most {_MOST_KW:g}", value)
+        price = self.curtailment_price_per_kwh
+        bad = ~(np.isfinite(price) & (price >= 0.0))
+        rules.rows(path, "curtailment_price_per_kwh", bad, "must be finite and >= 0", price)
         known = (self.phases >= 0) & (self.phases < len(ACTIVE))
         rules.rows(path, "phases", ~known, "must be a known PhaseConnection", self.phases)
         known = (self.phases_per_ev == 0) | (self.phases_per_ev == 1)
         rules.rows(path, "phases_per_ev", ~known, "must be 0 (all) or 1", self.phases_per_ev)
 
-    @property
-    def phase_share(self) -> FloatArray:
-        """Share of each hub's power on L1, L2, L3, (H, 3)."""
-        share: FloatArray = ACTIVE[self.phases] / PHASE_COUNT[self.phases, None]
+    def phase_share(self, connected_evs: IntArray) -> FloatArray:
+        """Share of each hub's power on L1, L2, L3, (H, 3): even over its phases.
+
+        Cars of one phase are spread over the hub's phases in turn, so where their number is known, (H,), the first
+        phases have one more than the others.
+        """
+        on_phase = ACTIVE[self.phases]
+        count = PHASE_COUNT[self.phases][:, None]
+        cars = connected_evs[:, None]
+        place = np.cumsum(on_phase, axis=1) - 1.0
+        on_this = (cars + count - 1 - place) // count
+        known = (self.phases_per_ev[:, None] == 1) & (cars > 0)
+        share: FloatArray = on_phase * np.where(known, on_this / np.maximum(cars, 1), 1.0 / count)
         return share
 
 
@@ -158,6 +175,8 @@ class TrackerSetup:
     def validate(self, rules: Rules) -> None:
         """Report every broken rule."""
         self.transformer.validate(rules, 1)
+        ok = not self.transformer.rated_kva > _MOST_KW
+        rules.check(ok, "transformer.rated_kva", f"must be at most {_MOST_KW:g}, is {self.transformer.rated_kva:g}")
         self.hubs.validate(rules)
         ok = isfinite(self.n1_rated_kva) and self.n1_rated_kva > 0.0
         rules.check(ok, "n1_rated_kva", f"must be finite and > 0, is {self.n1_rated_kva:g}")
