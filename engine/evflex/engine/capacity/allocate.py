@@ -72,6 +72,9 @@ def allocate_capacity(
         if worth.served(best) >= bound.value * (1.0 - _GOOD_ENOUGH):
             break
     topped_up = _top_up(problem, transformer, hubs, base, best)
+    if hubs.min_kw.any():
+        # what a hub's cars cannot use, because it does not reach another one's minimum, is left once more
+        topped_up = _top_up(problem, transformer, hubs, base, topped_up)
     if worth.served(topped_up) >= worth.served(plan) * (1.0 - _ROUNDING):
         plan = topped_up
     return outcome(problem, transformer, hubs, plan, worth, bound, budget)
@@ -106,7 +109,9 @@ def _top_up(
     problem: AllocationProblem, transformer: LoadedTransformer, hubs: PreparedHubs, base: Room, plan: Pass
 ) -> Pass:
     """The plan, and on top of it, step by step, what it leaves: as if all that it gives were firm."""
-    given = dataclasses.replace(hubs, firm_kw=plan.capacity_kw, may_insist=np.ones_like(hubs.may_insist))
+    has = plan.capacity_kw[:, :, None] > 0.0
+    share = np.divide(plan.phase_kw, plan.capacity_kw[:, :, None], out=hubs.phase_share.copy(), where=has)
+    given = dataclasses.replace(hubs, firm_kw=plan.capacity_kw, right_kw=plan.firm_kw, phase_share=share)
     nothing = np.zeros(problem.grid.step_count, dtype=np.bool_)
     reserved = dataclasses.replace(_room(problem, transformer, plan.loading_ratio, nothing), hot_spot_c=base.hot_spot_c)
     topped_up = allocate_forward(transformer, given, int(problem.policy), base, reserved)

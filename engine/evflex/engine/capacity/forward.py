@@ -18,8 +18,6 @@ from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 # As BindingReason has them.
 _LOADING_RATIO, _CONTINGENCY, _ROTATION = 1, 2, 8
-# Less than this is not wanted, and a hub that got all but this of what it wants got it.
-_LEAST_WANTED_KW = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +119,10 @@ def allocate_forward(
         for_firm.later.oil_target_c, for_firm.later.gradient_k,
         for_conditional.hot_spot_c, for_conditional.limits.hot_spot_c, for_conditional.limits.top_oil_c,
         for_conditional.limits.life_h, for_conditional.later.oil_target_c, for_conditional.later.gradient_k,
-        hubs.firm_kw, hubs.most_kw, hubs.limited_by, hubs.demand_kw, hubs.cars, hubs.waitable_kwh, hubs.may_insist,
-        hubs.spares, hubs.noticed_kw, hubs.min_kw, hubs.weight, hubs.rank, hubs.phase_share, hubs.on_phase, hubs.spread,
-        hubs.first_car, hubs.car_needed_kwh, hubs.car_most_kw, hubs.car_reach_kwh, hubs.car_waitable_kwh,
+        hubs.firm_kw, hubs.right_kw, hubs.most_kw, hubs.limited_by, hubs.demand_kw, hubs.cars, hubs.waitable_kwh,
+        hubs.may_insist, hubs.spares, hubs.noticed_kw, hubs.min_kw, hubs.least_kw, hubs.weight, hubs.rank,
+        hubs.phase_share, hubs.on_phase, hubs.spread, hubs.first_car, hubs.car_needed_kwh, hubs.car_most_kw,
+        hubs.car_reach_kwh, hubs.car_waitable_kwh,
         out.firm_kw, out.capacity_kw, out.phase_kw, out.used_kw, out.cars_served, out.reason, out.firm_reason,
         out.car_kw, out.loading_ratio,
     )  # fmt: skip
@@ -208,7 +207,8 @@ def _forward(
     reserved_life_limit_h: FloatArray,
     reserved_oil_target_c: FloatArray,
     reserved_gradient_k: FloatArray,
-    firm_right_kw: FloatArray,
+    reserved_kw: FloatArray,
+    right_kw: FloatArray,
     most_kw: FloatArray,
     limited_by: IntArray,
     demand_kw: FloatArray,
@@ -218,6 +218,7 @@ def _forward(
     spares: BoolArray,
     noticed_kw: FloatArray,
     min_kw: FloatArray,
+    least_kw: FloatArray,
     weight: FloatArray,
     rank: IntArray,
     phase_share: FloatArray,
@@ -255,7 +256,7 @@ def _forward(
 
         # firm capacity: within the loading limit, then within what the base load after this step leaves
         firm = firm_kw[t]
-        firm[:] = firm_right_kw[t]
+        firm[:] = reserved_kw[t]
         most_ratio = ratio_limit[t]
         _set_room(most_ratio, rated_kva, base_kw[t], base_kvar[t], room)
         if _cut_to_room(firm, t, phase_share, room):
@@ -282,7 +283,7 @@ def _forward(
                 h, t, step_h, backlog_kwh, demand_kw, waitable_kwh, first_car, car_left_kwh, car_most_kw,
                 car_waitable_kwh,
             )  # fmt: skip
-            needs = max(wanted[h], min_kw[h]) if wanted[h] > _LEAST_WANTED_KW else 0.0
+            needs = max(wanted[h], min_kw[h]) if wanted[h] > least_kw[h] else 0.0
             noticed = min(noticed_kw[t, h], most_kw[t, h])
             usable[h] = max(min(needs, most_kw[t, h]), noticed)
             most[h] = max(0.0, usable[h] - firm[h])
@@ -316,7 +317,7 @@ def _forward(
                     phase_kw[t, h, f] = power[h] * phase_share[t, h, f]
                     drawn[f] += phase_kw[t, h, f]
             for h in range(count):
-                if not (spread[h] and 0 <= cars_that_charge(power[h], min_kw[h], cars[t, h]) < cars[t, h]):
+                if not spread[h] or cars[t, h] <= 0 or power[h] == 0.0:
                     continue
                 for f in range(3):
                     drawn[f] -= phase_kw[t, h, f]
@@ -344,21 +345,28 @@ def _forward(
                 car_most_kw, car_reach_kwh, car_kw,
             )  # fmt: skip
             cars_served[t, h] = cars_that_charge(power[h], min_kw[h], cars[t, h])
-            if wanted[h] > used_kw[t, h] + _LEAST_WANTED_KW:
+            if wanted[h] > used_kw[t, h] + least_kw[h]:
                 reason[t, h] = by_transformer
-                if power[h] >= most_kw[t, h] - _LEAST_WANTED_KW:
-                    reason[t, h] = limited_by[t, h]
-                elif waits[h] or used_kw[t, h] < power[h] - _LEAST_WANTED_KW:
+                if waits[h] or used_kw[t, h] < power[h] - least_kw[h]:
                     reason[t, h] = _ROTATION
-            kept = max(firm[h] if firm[h] >= min_kw[h] else 0.0, min(noticed_kw[t, h], most_kw[t, h]))
+                elif power[h] >= most_kw[t, h] - least_kw[h]:
+                    reason[t, h] = limited_by[t, h]
+            right = min(firm[h], right_kw[t, h])
+            kept = max(right if right >= min_kw[h] else 0.0, min(noticed_kw[t, h], most_kw[t, h]))
             if used_kw[t, h] > 0.0:
                 kept = max(kept, used_kw[t, h], min_kw[h])
-            if kept < power[h] and not (spread[h] and cars_served[t, h] < cars[t, h]):
+            if kept < power[h]:
                 for f in range(3):
-                    drawn[f] -= phase_kw[t, h, f] * (1.0 - kept / power[h])
+                    drawn[f] -= phase_kw[t, h, f]
+                    free[f] = room[f] - drawn[f]
                     phase_kw[t, h, f] *= kept / power[h]
                 power[h] = kept
                 cars_served[t, h] = cars_that_charge(kept, min_kw[h], cars[t, h])
+                if spread[h] and 0 < cars_served[t, h] <= cars[t, h]:
+                    power[h] = spread_cars(free, on_phase[h], cars[t, h], min_kw[h], kept, phase_kw[t, h])
+                    used_kw[t, h] = min(used_kw[t, h], power[h])
+                for f in range(3):
+                    drawn[f] += phase_kw[t, h, f]
             capacity_kw[t, h] = power[h]
 
         # and the transformer warms up as if they used all of it

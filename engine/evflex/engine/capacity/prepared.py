@@ -12,13 +12,17 @@ from evflex.engine.kernels import kernel
 from evflex.engine.supply_tree import ACTIVE, BoolArray, FloatArray, IntArray
 from evflex.engine.timegrid import TimeGrid
 
+# Of a hub's connection: what is wanted beyond it is rounding that plans leave behind.
+_LEAST_RATIO = 2e-5
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedHubs:
     """What hubs want and may have.
 
     Attributes:
-        firm_kw: Firm right, at most the connection, (T, H).
+        firm_kw: Power that is reserved first: the firm right, at most the connection, (T, H).
+        right_kw: Capacity that a hub keeps though it does not use it: the same, (T, H).
         most_kw: Firm and conditional capacity, at most the connection, (T, H).
         limited_by: Whether that is AGREEMENT or HUB_LIMIT, a :class:`BindingReason`, (T, H).
         demand_kw: Power wanted anew in each step; 0 with cars one by one, (T, H).
@@ -28,6 +32,7 @@ class PreparedHubs:
         spares: Whether hubs get conditional capacity only for what cannot wait, (T,).
         noticed_kw: Capacity that notice protects, (T, H).
         min_kw: Least power of a car, (H,).
+        least_kw: Less power than this is not wanted, and no lack, (H,).
         weight: For WEIGHTED_PROPORTIONAL_FAIR, (H,).
         rank: Class for PRIORITY and LEAST_COST, 0 first, (H,).
         phase_share: Share of a hub's power on each phase, its connected cars charging alike, (T, H, 3).
@@ -41,6 +46,7 @@ class PreparedHubs:
     """
 
     firm_kw: FloatArray
+    right_kw: FloatArray
     most_kw: FloatArray
     limited_by: IntArray
     demand_kw: FloatArray
@@ -50,6 +56,7 @@ class PreparedHubs:
     spares: BoolArray
     noticed_kw: FloatArray
     min_kw: FloatArray
+    least_kw: FloatArray
     weight: FloatArray
     rank: IntArray
     phase_share: FloatArray
@@ -91,6 +98,7 @@ def prepare_hubs(problem: AllocationProblem) -> PreparedHubs:
     spread = np.array([hub.phases_per_ev == 1 and ACTIVE[hub.phases].sum() > 1 for hub in hubs])
     return PreparedHubs(
         firm_kw=firm_kw,
+        right_kw=firm_kw,
         most_kw=most_kw,
         limited_by=np.where(by_agreement, int(BindingReason.AGREEMENT), int(BindingReason.HUB_LIMIT)),
         demand_kw=demand_kw,
@@ -100,6 +108,7 @@ def prepare_hubs(problem: AllocationProblem) -> PreparedHubs:
         spares=np.zeros(steps, dtype=np.bool_),
         noticed_kw=np.ascontiguousarray(np.stack([hub.noticed_kw for hub in hubs], axis=1)),
         min_kw=np.array([hub.min_kw_per_ev for hub in hubs], dtype=np.float64),
+        least_kw=_LEAST_RATIO * np.maximum(1.0, max_kw),
         weight=np.array([hub.weight for hub in hubs], dtype=np.float64),
         rank=class_rank(hubs, problem.policy),
         phase_share=_phase_share(cars, on_phase, spread),

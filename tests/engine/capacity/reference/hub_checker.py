@@ -37,7 +37,7 @@ def drawn_phase_kw(problem: AllocationProblem, allocation: Allocation) -> FloatA
 
 
 def shares_drawn(problem: AllocationProblem, allocation: Allocation) -> FloatArray:
-    """Share of each hub's capacity on each phase as its currents say; without capacity that of all its cars, (H, T, 3)."""
+    """Share of each hub on each phase as its currents say; without capacity that of all its cars, (H, T, 3)."""
     capacity = allocation.capacity_kw[:, :, None]
     drawn = drawn_phase_kw(problem, allocation)
     shares: FloatArray = np.where(capacity > 1e-9, drawn / np.maximum(capacity, 1e-9), car_shares(problem))
