@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,7 @@ def compiled_since_warm_up() -> list[str]:
         here.server.compaction.compact("default", "p")
         list(here.dispatch.GetPlan(api.GetPlanRequest(plan_id=plan_id, asset_ids=["asset-000002"])))
     plan_portfolios()
+    share_capacity()
     return [name for name, kernel in kernels.items() if len(kernel.signatures) > before[name]]
 
 
@@ -93,6 +95,39 @@ def plan_portfolios() -> None:
     for problem in problems:
         plan = plan_portfolio(problem, options)
         setpoints_from_arrays(plan.setpoints.to_arrays()).power_kw(np.arange(len(problem.fleet)))
+
+
+def share_capacity() -> None:
+    """Rate, share and track transformers through servers, hot ones and cool ones."""
+    from evflex.capacity.v1 import capacity_service_pb2_grpc
+    from tests.server.capacity.live_support import Operator, running_live
+    from tests.server.capacity.planning_support import (
+        FakeAgreements, HeardPlans, PlanningServer, allocate_request, car, forecast, hub, rate_request, terms,
+        transformer,
+    )  # fmt: skip
+    from tests.server.support import open_channel, settings_for
+
+    steps = 12
+    load = forecast(load_kw=[80.0] * steps, load_kvar=[20.0] * steps)
+    hot = transformer(rated_kva=100.0, max_hot_spot_c=100.0, max_loss_of_life_h_per_day=6.0)
+    with tempfile.TemporaryDirectory() as folder:
+        server = PlanningServer(settings_for(Path(folder), warm_up=False))
+        server.agreements, server.heard = FakeAgreements(), HeardPlans()
+        with server, open_channel(server.port) as channel:
+            stub: Any = capacity_service_pb2_grpc.CapacityServiceStub(channel)
+            stub.RateTransformer(rate_request(steps, transformer=hot, loading=load), timeout=60.0)
+            hubs = [
+                hub("demand", steps, connected_evs=[5], phases_per_ev=1),
+                hub("cars", sessions=[car(f"car-{i}") for i in range(3)]),
+                hub("agreed", steps, agreement=terms(firm_kw=5.0, conditional_kw=20.0)),
+            ]
+            for policy in range(1, 6):
+                request = allocate_request(steps, transformer=hot, loading=load, hubs=hubs, policy=policy, store=True)
+                stub.AllocateCapacity(request, timeout=60.0)
+    with tempfile.TemporaryDirectory() as folder, running_live(Path(folder), warm_up=False) as here:
+        operator = Operator(here)
+        for base_kw in (100.0, 395.0):
+            operator.measure(base_kw)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from evflex.engine.capacity.transformer import Cooling, ThermalParameters, Trans
 
 
 def warm_up_tracking() -> None:
-    """Track two hubs for two measurements; the policy is a number to the kernels, so one stands for all."""
+    """Track two hubs for two measurements and a moment; policies are numbers to the kernels, so one stands for all."""
     transformer = Transformer(100.0, ThermalParameters.of(Cooling.ONAN), np.array([20.0]))
     setup = TrackerSetup(transformer, 100.0, TrackedHubs.of(2, max_kw=11.0), AllocationPolicy.MAX_MIN)
     tracker = CapacityTracker(setup)
@@ -19,3 +19,4 @@ def warm_up_tracking() -> None:
     for k in (1.0, 2.0):
         sample = Measurement(k, np.full(3, 100.0), np.full(3, 230.0), 1.0, np.zeros(2))
         tracker.measure(sample, k, k)
+    tracker.tick(3.0, 3.0)

@@ -7,6 +7,7 @@ import numpy as np
 from evflex.engine.capacity.allocate import allocate_capacity
 from evflex.engine.capacity.hub import Hub, HubSessions
 from evflex.engine.capacity.model import AllocationOptions, AllocationPolicy, AllocationProblem
+from evflex.engine.capacity.tracking_warm_up import warm_up_tracking
 from evflex.engine.capacity.transformer import BaseLoad, Cooling, ThermalParameters, Transformer
 from evflex.engine.timegrid import TimeGrid
 
@@ -14,7 +15,7 @@ _STEPS = 4
 
 
 def warm_up() -> None:
-    """Share a transformer that is too small between a hub of demand and one of cars, so that everything is needed."""
+    """Share a transformer that is too small between a hub of demand and one of cars, and track one."""
     grid = TimeGrid(0.0, 900.0, _STEPS)
     transformer = Transformer(
         100.0, ThermalParameters.of(Cooling.ONAN), np.full(_STEPS, 20.0), max_hot_spot_c=90.0,
@@ -37,3 +38,4 @@ def warm_up() -> None:
             ),
             AllocationOptions(),
         )  # fmt: skip
+    warm_up_tracking()
