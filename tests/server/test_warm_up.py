@@ -102,7 +102,15 @@ def share_capacity() -> None:
     from evflex.capacity.v1 import capacity_service_pb2_grpc
     from tests.server.capacity.live_support import Operator, running_live
     from tests.server.capacity.planning_support import (
-        FakeAgreements, HeardPlans, PlanningServer, allocate_request, car, forecast, hub, rate_request, terms,
+        FakeAgreements,
+        HeardPlans,
+        PlanningServer,
+        allocate_request,
+        car,
+        forecast,
+        hub,
+        rate_request,
+        terms,
         transformer,
     )  # fmt: skip
     from tests.server.support import open_channel, settings_for
