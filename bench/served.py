@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import grpc
 
 from evflex.charging.v1 import charging_service_pb2 as api
+
+if TYPE_CHECKING:
+    from evflex.server.settings import Settings
 
 _SERVICE = "/evflex.charging.v1.ChargingService"
 _MOST_BYTES = 64 << 20
@@ -98,15 +101,25 @@ def _same(data: bytes) -> bytes:
     return data
 
 
-def main(announce: Callable[[int], None], until: IO[str]) -> int:
-    """Serve until `until` ends; `announce` hears the port once the kernels are warm."""
+def main(
+    announce: Callable[[int], None],
+    until: IO[str],
+    *,
+    database_url: str = "",
+    prepare: Callable[[Settings], None] | None = None,
+    warm_up: bool = True,
+) -> int:
+    """Serve until `until` ends; `announce` hears the port once the kernels are warm, `prepare` the settings before."""
     from evflex.server.app import Server
     from evflex.server.settings import Settings
 
     with tempfile.TemporaryDirectory(prefix="evflex-bench-") as folder:
         settings = Settings(
-            listen="127.0.0.1:0", metrics_listen="", data_dir=Path(folder), database_url="", log_level="error"
-        )
+            listen="127.0.0.1:0", metrics_listen="", data_dir=Path(folder), database_url=database_url,
+            log_level="error", warm_up=warm_up,
+        )  # fmt: skip
+        if prepare is not None:
+            prepare(settings)
         with Server(settings) as server:
             if not server.wait_until_serving(_START_S):
                 return 1

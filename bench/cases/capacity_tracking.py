@@ -26,14 +26,14 @@ _MILLI = 1e-3
       generated=True, domain="capacity")  # fmt: skip
 def capacity_answers(setting: Setting) -> Outcome:
     outcome = Outcome(notes=[
-        "The server is a process of its own with default settings and this part of the service. Answers are timed at "
+        "The server is a process of its own with default settings. Answers are timed at "
         "the operator's client, from sending a measurement to having its answer; every measurement changes most hubs. "
         "Cuts are timed from sending the cut to when a third process, with one watch for each hub, has its message.",
     ])  # fmt: skip
     rng = np.random.default_rng(5)
     hubs = setting.pick(_HUBS, 20)
     fast = {"dead_band_ratio": 0.0, "ramp_ratio_per_min": 1e9}
-    with served("bench.served_live") as server:
+    with served() as server:
         with operator(server.channel, hubs, _RATED_KVA, **fast) as track:
             for _ in range(20):
                 track.told(track.measurement(np.full(3, 400.0)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from evflex.engine.capacity.prepared import PreparedHubs
-from evflex.engine.kernels import kernel
+from evflex.engine.kernels import inner_kernel, kernel
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 
@@ -91,28 +91,59 @@ def _absorbable(
     out: FloatArray,
 ) -> None:
     steps, count = firm_kw.shape
+    more_by_firm, more_by_both = (demand_kw - firm_kw) * step_h, (demand_kw - most_kw) * step_h
+    by_firm, by_both = np.zeros(count), np.zeros(count)
+    for t in range(steps):
+        _wait(by_firm, more_by_firm[t])
     for i in range(sets.shape[0]):
+        by_both[:] = 0.0
+        for t in range(steps):
+            _wait(by_both, more_by_both[t] if sets[i, t] else more_by_firm[t])
         for h in range(count):
-            if ranks[h] != rank:
-                continue
-            begin, end = first_car[h], first_car[h + 1]
-            if begin < end:
-                allowed, taken, wanted = 0.0, 0.0, 0.0
-                for t in range(steps):
-                    if sets[i, t]:
-                        allowed += (most_kw[t, h] - firm_kw[t, h]) * step_h
-                for j in range(begin, end):
-                    inside, anywhere = 0.0, 0.0
-                    for t in range(steps):
-                        anywhere += car_most_kw[t, j] * step_h
-                        inside += car_most_kw[t, j] * step_h if sets[i, t] else 0.0
-                    taken += min(car_needed_kwh[j], inside)
-                    wanted += min(car_needed_kwh[j], anywhere)
-                out[i] += min(allowed, taken, wanted - served_by_firm_kwh[h])
-                continue
-            with_firm, with_both = 0.0, 0.0
+            if ranks[h] == rank and first_car[h] == first_car[h + 1]:
+                out[i] += by_firm[h] - by_both[h]
+    for h in range(count):
+        if ranks[h] == rank and first_car[h] < first_car[h + 1]:
+            _add_cars(
+                h, first_car[h], first_car[h + 1], step_h, firm_kw, most_kw, car_needed_kwh, car_most_kw,
+                served_by_firm_kwh[h], sets, out,
+            )  # fmt: skip
+
+
+@inner_kernel
+def _wait(backlog_kwh: FloatArray, more_kwh: FloatArray) -> None:
+    """Backlogs after a step; all hubs in one loop, which the compiler vectorises."""
+    for h in range(backlog_kwh.shape[0]):
+        backlog_kwh[h] = max(0.0, backlog_kwh[h] + more_kwh[h])
+
+
+@kernel
+def _add_cars(
+    h: int,
+    begin: int,
+    end: int,
+    step_h: float,
+    firm_kw: FloatArray,
+    most_kw: FloatArray,
+    car_needed_kwh: FloatArray,
+    car_most_kw: FloatArray,
+    served_by_firm_kwh: float,
+    sets: BoolArray,
+    out: FloatArray,
+) -> None:
+    """Of a set of steps each car takes what it needs or can; all what the hub may, and what firm does not serve."""
+    steps = firm_kw.shape[0]
+    wanted = 0.0
+    for j in range(begin, end):
+        wanted += min(car_needed_kwh[j], car_most_kw[:, j].sum() * step_h)
+    for i in range(sets.shape[0]):
+        allowed, taken = 0.0, 0.0
+        for t in range(steps):
+            if sets[i, t]:
+                allowed += (most_kw[t, h] - firm_kw[t, h]) * step_h
+        for j in range(begin, end):
+            inside = 0.0
             for t in range(steps):
-                capacity_kw = most_kw[t, h] if sets[i, t] else firm_kw[t, h]
-                with_firm = max(0.0, with_firm + (demand_kw[t, h] - firm_kw[t, h]) * step_h)
-                with_both = max(0.0, with_both + (demand_kw[t, h] - capacity_kw) * step_h)
-            out[i] += with_firm - with_both
+                inside += car_most_kw[t, j] * step_h if sets[i, t] else 0.0
+            taken += min(car_needed_kwh[j], inside)
+        out[i] += min(allowed, taken, wanted - served_by_firm_kwh)

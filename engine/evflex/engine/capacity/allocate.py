@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from itertools import islice
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from evflex.engine.validation import Rules
 _THERMAL = (BindingReason.HOT_SPOT, BindingReason.TOP_OIL, BindingReason.LOSS_OF_LIFE)
 # Halvings of the cap on the hot-spot that spreads the loss of life of a day.
 _LIFE_HALVINGS = 12
+# Passes that look for a better plan: hubs times steps of all of them together.
+_MOST_WORK, _LEAST_TRIES = 60_000, 2
 # A plan this near to the bound needs no better one.
 _GOOD_ENOUGH = 1e-4
 # Working out a plan again may lose so much of it.
@@ -65,7 +68,8 @@ def allocate_capacity(
     bound = prove(problem, transformer, hubs, plan, worth, budget)
     limits_life = bool(np.isfinite(problem.transformer.max_loss_of_life_h_per_day))
     best = plan
-    for guided_transformer, guided_hubs in guides(transformer, hubs, plan, worth, bound, limits_life):
+    tries = max(_LEAST_TRIES, _MOST_WORK // plan.capacity_kw.size)
+    for guided_transformer, guided_hubs in islice(guides(transformer, hubs, plan, worth, bound, limits_life), tries):
         guided = allocate_forward(guided_transformer, guided_hubs, int(problem.policy), base, reserved)
         if worth.served(guided) > worth.served(best):
             best = guided

@@ -32,9 +32,13 @@ _ROUNDS = 40
 _FIRST_ENTRIES = 400_000
 _BROKEN_RATIO = 1e-6
 _ENOUGH_RATIO = 1e-5
+_STALLED_RATIO = 1e-6
 # Temperatures nearer than this to their limit in the plan get a tangent at once; later, those that are broken.
 _NEAR_K, _BROKEN_K = 1.0, 1e-3
 _LEAST_DUAL = 1e-9
+_LEAST_KW = 1e-9
+# Steps are set apart where their use, as a share of what hubs could use, rises most.
+_RISES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +96,15 @@ def bound_energy(
         if not solution.optimal:
             break
         power_kw = solution.x.reshape(classes, steps)
+        before = found.value
         found = EnergyBound(
-            min(found.value, -solution.objective),
-            found.rounds + 1,
-            power_kw.sum(axis=0),
-            program.price_per_kwh(solution),
+            min(before, -solution.objective), found.rounds + 1, power_kw.sum(axis=0), program.price_per_kwh(solution)
         )
         if found.value <= enough + _ENOUGH_RATIO * abs(found.value):
             break
         added = sum(program.add_broken_sets(c, solution, power_kw[c]) for c in range(classes))
-        added += program.add_tangents(tangents, power_kw, -_BROKEN_K)
-        if not added:
+        hot = program.add_tangents(tangents, power_kw, -_BROKEN_K)
+        if not added + hot or (not hot and before - found.value <= _STALLED_RATIO * abs(found.value)):
             break
     return found
 
@@ -115,6 +117,7 @@ class _Program:
         solver: HiGHS.
         hubs: The hubs.
         firm_kw: Firm capacity, (T, H).
+        most_kw: What the hubs of each class can use together beyond it, (classes, T).
         step_h: Length of a step in hours.
         rows: Number of rows.
         sets: Of each class, (n, T).
@@ -125,6 +128,7 @@ class _Program:
     solver: Solver
     hubs: PreparedHubs
     firm_kw: FloatArray
+    most_kw: FloatArray
     step_h: float
     rows: int
     sets: list[BoolArray]
@@ -150,9 +154,13 @@ class _Program:
         worth = -solution.row_dual[self.set_rows[c]] @ self.sets[c]
         levels = np.unique(worth[worth > _LEAST_DUAL].round(9))
         of_levels = worth[None, :] >= levels[:, None] - _LEAST_DUAL
-        # what is not used in a step says nothing about the others
-        used = power_kw > _BROKEN_RATIO * float(power_kw.max())
-        return self.add_sets(c, np.concatenate([used[None, :], of_levels & used]), power_kw)
+        # steps that the transformer limits most say nothing about the others
+        use = power_kw / np.maximum(self.most_kw[c], _LEAST_KW)
+        lower = np.sort(use)
+        rises = np.argsort(lower[:-1] - lower[1:])[:_RISES]
+        above = lower[rises + 1][lower[rises + 1] > lower[rises] + _BROKEN_RATIO]
+        used = use[None, :] >= above[:, None]
+        return self.add_sets(c, np.concatenate([used, of_levels & (use > _BROKEN_RATIO)]), power_kw)
 
     def add_tangents(self, tangents: Tangents, power_kw: FloatArray, nearer_k: float) -> int:
         """Add tangents at powers where a temperature is nearer than this to its limit; returns how many."""
@@ -194,7 +202,7 @@ def _program(
     builder.put(np.tile(rows, classes), np.arange(classes * steps), 1.0)
     none = [np.zeros((0, steps), dtype=np.bool_) for _ in range(classes)]
     nowhere = [np.zeros(0, dtype=np.int64) for _ in range(classes)]
-    return _Program(Solver(builder.build(), budget), hubs, firm_kw, grid.step_h, builder.rows, none, nowhere)
+    return _Program(Solver(builder.build(), budget), hubs, firm_kw, most_kw, grid.step_h, builder.rows, none, nowhere)
 
 
 def _first_sets(steps: int, classes: int) -> BoolArray:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import grpc
 from structlog.typing import FilteringBoundLogger
 
 from evflex.capacity.v1 import capacity_service_pb2, tracking_pb2
 from evflex.engine.validation import Rules
-from evflex.server.caller import Caller
 from evflex.server.calls import current_call
 from evflex.server.capacity.capacity_watcher import MaySee
 from evflex.server.capacity.hub_terms import AgreementTerms
@@ -21,14 +20,6 @@ from evflex.server.capacity.watch import CapacityWatch
 from evflex.server.errors import busy, limit_exceeded
 from evflex.server.fields import check_id, refuse
 from evflex.server.settings import Settings
-
-
-class OwnHubsOnly:
-    """Lets a tenant see the hubs that it tracks itself, and no others."""
-
-    def visible_hubs(self, caller: Caller) -> Callable[[str, str, str], bool]:
-        """See :class:`HubVisibility`; a tenant's own hubs need no permission."""
-        return lambda owner_tenant, transformer_id, hub_id: False
 
 
 class LiveRpcs:
