@@ -57,7 +57,7 @@ def rate_transformers(batch: TransformerBatch) -> BatchRating:
     loading, ambient = np.ascontiguousarray(batch.loading_ratio), np.ascontiguousarray(batch.ambient_c)
     work = partial(
         _headrooms, constants, inner_count, inner_h, batch.upgraded, batch.max_hot_spot_c, batch.max_top_oil_c,
-        days.first, days.share, day_limit_h, start, batch.rated_kva, loading, ambient, normal, n1_ratio,
+        days.of_step, day_limit_h, start, batch.rated_kva, loading, ambient, normal, n1_ratio,
         np.ascontiguousarray(batch.wanted), headroom_n, headroom_n1,
     )  # fmt: skip
     firsts = range(0, n, _AT_ONCE)
@@ -91,8 +91,7 @@ def _headrooms(
     upgraded: BoolArray,
     max_hot_spot_c: FloatArray,
     max_top_oil_c: FloatArray,
-    first_day: IntArray,
-    day_share: FloatArray,
+    day: IntArray,
     day_limit_h: FloatArray,
     start: FloatArray,
     rated_kva: FloatArray,
@@ -117,8 +116,8 @@ def _headrooms(
             for k in range(steps):
                 cap[k] = n1_ratio[i] if in_n1 else normal[k, i]
             highest_levels(
-                constants[i], inner_count[i], inner_h[i], upgraded[i], max_hot_spot_c[i], max_top_oil_c[i], first_day,
-                day_share, day_limit_h[i], start[i], load, ambient, cap, mine, level,
+                constants[i], inner_count[i], inner_h[i], upgraded[i], max_hot_spot_c[i], max_top_oil_c[i], day,
+                day_limit_h[i], start[i], load, ambient, cap, mine, level,
             )  # fmt: skip
             for k in range(steps):
                 extra = (level[k] - loading_ratio[k, i]) * rated_kva[i]

@@ -66,8 +66,7 @@ def highest_levels(
     upgraded: bool,
     max_hot_spot_c: float,
     max_top_oil_c: float,
-    first_day: IntArray,
-    day_share: FloatArray,
+    day: IntArray,
     day_limit_h: FloatArray,
     start: FloatArray,
     loading_ratio: FloatArray,
@@ -85,8 +84,7 @@ def highest_levels(
         upgraded: As there.
         max_hot_spot_c: Largest hot-spot temperature.
         max_top_oil_c: Largest top-oil temperature.
-        first_day: As in :class:`Days`, with ``day_share``.
-        day_share: See there.
+        day: Of each step, as in :class:`Days`, (T,).
         day_limit_h: Largest loss of life in each day; infinite in the first where there is no limit, (D,).
         start: Top oil, winding gradient and oil gradient at the start, (3,).
         loading_ratio: Of the most loaded phase, >= 0, (T,).
@@ -111,11 +109,11 @@ def highest_levels(
     state[:3] = start
     found = np.empty(3)
     begin = 0
-    _walk(fixed, inner_count, table, first_day, day_share, day_limit_h, 0.0, 0, steps, True, state, found)
+    _walk(fixed, inner_count, table, day, day_limit_h, 0.0, 0, steps, True, state, found)
     if found[_STEP] >= 0.0:
         # what the load breaks by itself
         begin = int(found[_LAST]) + 1
-        _walk(fixed, inner_count, table, first_day, day_share, day_limit_h, 0.0, 0, begin, False, state, found)
+        _walk(fixed, inner_count, table, day, day_limit_h, 0.0, 0, begin, False, state, found)
     for k in range(steps):
         none = wanted[k] and (k < begin or loading_ratio[k] > cap[k])
         level[k] = NO_HEADROOM if none else loading_ratio[k]
@@ -133,7 +131,7 @@ def highest_levels(
         before, high, end, step, probed = low, np.inf, steps, np.inf, False
         tried = min(top, low + 1.5 * gained)
         for _ in range(_MOST_TRIES):
-            _walk(fixed, inner_count, table, first_day, day_share, day_limit_h, tried, begin, steps, True, state, found)
+            _walk(fixed, inner_count, table, day, day_limit_h, tried, begin, steps, True, state, found)
             if found[_STEP] < 0.0:
                 low = tried
                 if low == top or high - low <= LEVEL_TOLERANCE or step < _LAST_STEP:
@@ -158,7 +156,7 @@ def highest_levels(
                     step, tried = np.inf, 0.5 * (low + high)
         gained = max(low - before, 1e-5)
         end = steps if count == _MOST_LEVELS - 1 else end
-        _walk(fixed, inner_count, table, first_day, day_share, day_limit_h, low, begin, end, False, state, found)
+        _walk(fixed, inner_count, table, day, day_limit_h, low, begin, end, False, state, found)
         _raise_to(table, low, begin, end, level)
         begin = end
 
@@ -207,8 +205,7 @@ def _walk(
     fixed: FloatArray,
     inner_count: int,
     table: FloatArray,
-    first_day: IntArray,
-    day_share: FloatArray,
+    day: IntArray,
     day_limit_h: FloatArray,
     level: float,
     begin: int,
@@ -223,8 +220,7 @@ def _walk(
         fixed: Constants, largest hot-spot and top oil, length of an inner step in hours, whether the paper is upgraded.
         inner_count: Inner steps in a step.
         table: What belongs to each step, (T, columns).
-        first_day: As in :class:`Days`.
-        day_share: As there.
+        day: Of each step.
         day_limit_h: Largest loss of life in each day.
         level: Loading level of the steps that are free.
         begin: First step.
@@ -247,7 +243,6 @@ def _walk(
     top, winding, oil, lost_today = state[0], state[1], state[2], state[3]
     top_by, winding_by, oil_by, lost_by = 0.0, 0.0, 0.0, 0.0
     found[_STEP], found[_NEWTON], found[_LAST] = -1.0, np.inf, -1.0
-    lost, more = 0.0, 0.0
     for k in range(begin, end):
         rise, gradient, rise_by, rated_by = table[k, _BASE_RISE], table[k, _BASE_GRADIENT], 0.0, 0.0
         if table[k, _FREE] != 0.0 and level > table[k, _BASE]:
@@ -282,18 +277,14 @@ def _walk(
             )  # fmt: skip
             if checking and within > excess:
                 excess, slope = within, within_slope
-            lost_today += day_share[k] * lost
-            lost_by += day_share[k] * more
+            lost_today += lost
+            lost_by += more
         if excess > 0.0:
             _note(found, k, level, excess, slope)
-        if limited:
-            last = k + 1 == table.shape[0]
-            if last or first_day[k + 1] > first_day[k]:
-                if checking and lost_today > day_limit_h[first_day[k]]:
-                    _note(found, k, level, np.log(lost_today / day_limit_h[first_day[k]]), lost_by / lost_today)
-                lost_today, lost_by = (1.0 - day_share[k]) * lost, (1.0 - day_share[k]) * more
-                if checking and last and day_share[k] < 1.0 and lost_today > day_limit_h[first_day[k] + 1]:
-                    _note(found, k, level, np.log(lost_today / day_limit_h[first_day[k] + 1]), lost_by / lost_today)
+        if limited and (k + 1 == table.shape[0] or day[k + 1] > day[k]):
+            if checking and lost_today > day_limit_h[day[k]]:
+                _note(found, k, level, np.log(lost_today / day_limit_h[day[k]]), lost_by / lost_today)
+            lost_today, lost_by = 0.0, 0.0
         top, winding, oil = late_top, late_winding, late_oil
         top_by, winding_by, oil_by = late_top_by, late_winding_by, late_oil_by
     if not checking:

@@ -58,7 +58,7 @@ def _headroom(problem: RatingProblem, ratio: FloatArray, start: ThermalState, co
     level = np.empty_like(ratio)
     highest_levels(
         constants.values, constants.inner_count, constants.inner_h, constants.upgraded, transformer.max_hot_spot_c,
-        transformer.max_top_oil_c, days.first, days.share, transformer.max_loss_of_life_h_per_day * days.part,
+        transformer.max_top_oil_c, days.of_step, days.limits_h(transformer.max_loss_of_life_h_per_day),
         np.array(astuple(start)), ratio, np.ascontiguousarray(transformer.ambient_c), cap, problem.wanted, level,
     )  # fmt: skip
     return np.where(problem.wanted, headroom_kva(problem.base, transformer.rated_kva, level), 0.0)

@@ -122,8 +122,8 @@ class Transformer:
         max_loading_ratio: Largest load over rated power, of the most loaded phase.
         max_hot_spot_c: Largest hot-spot temperature.
         max_top_oil_c: Largest top-oil temperature.
-        max_loss_of_life_h_per_day: Largest loss of life in hours in each 24 hours from the grid's start, pro rata in a
-            day that the grid holds only a part of; infinite where there is no limit.
+        max_loss_of_life_h_per_day: Largest loss of life in hours in each 24 hours from the grid's start, in
+            proportion to the time of the steps that begin in them; infinite where there is no limit.
         paper: Paper of the winding.
         initial_state: State at the start; None for the steady state of the first step's load without hubs.
     """
