@@ -36,7 +36,7 @@ class Days:
         """Days of a grid."""
         of_step = np.empty(grid.step_count, dtype=np.int64)
         _fill_days(_DAY_H / grid.step_h, of_step)
-        return cls(of_step, np.bincount(of_step) * (grid.step_h / _DAY_H))
+        return cls(of_step, np.bincount(of_step).astype(np.float64) * (grid.step_h / _DAY_H))
 
     def limits_h(self, max_loss_of_life_h_per_day: float) -> FloatArray:
         """Largest loss of life of each day, (D,)."""
