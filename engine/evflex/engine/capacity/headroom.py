@@ -175,7 +175,7 @@ def _raise_levels(
             break
         before, high, end, moved, probed, settling = low, np.inf, steps, np.inf, False, False
         tried, looked_to = min(top, low + gained + more), known_end
-        if tried > known:
+        if tried > known or known_end <= begin:
             tried, looked_to = min(top, low + _LOOK_AHEAD * gained), steps
         for attempt in range(_MOST_TRIES + 1):
             if to_the_end or (tried > known and high == np.inf):
@@ -199,7 +199,7 @@ def _raise_levels(
                 if looked_to == steps:
                     known, known_end = tried, last + 1
                 looked_to = last + 1
-            if last < 0 and goal < high:
+            if last < 0 and (goal < high or high == np.inf):
                 moved, tried, probed = goal - low, min(goal, top), False
             elif last >= 0 and goal > low + 0.9 * LEVEL_TOLERANCE:
                 moved, tried, probed = tried - goal, goal, False
