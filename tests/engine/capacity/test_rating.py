@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evflex.engine.capacity.allocation import Rating
@@ -71,6 +71,8 @@ def test_adding_the_headroom_breaks_nothing_more(seed: int) -> None:
         assert all(excess <= allowed.get((step, name), 0.0) + 1e-7 for step, name, excess in after)
 
 
+# limits of steps bend what Newton's method follows, so that it leads nowhere
+@example(seed=11998499)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_no_common_level_could_be_higher(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -127,8 +127,6 @@ def test_what_is_kept_is_what_was_answered(stub: Any) -> None:
     assert again.hubs[0].capacity_kw[0] >= min(answer.hubs[0].capacity_kw[0], 40.0) - 1e-6
 
 
-# powers near the largest double overflow, of which NumPy warns and goes on
-@pytest.mark.filterwarnings("ignore:.*encountered in.*:RuntimeWarning")
 @given(allocations())
 def test_odd_numbers_do_no_harm_to_sharing(stub: Any, request: api.AllocateCapacityRequest) -> None:
     for own in request.hubs:
@@ -136,7 +134,6 @@ def test_odd_numbers_do_no_harm_to_sharing(stub: Any, request: api.AllocateCapac
     assert code_of(stub.AllocateCapacity, request) in REFUSALS
 
 
-@pytest.mark.filterwarnings("ignore:.*encountered in.*:RuntimeWarning")
 @given(ratings())
 def test_odd_numbers_do_no_harm_to_rating(stub: Any, request: api.RateTransformerRequest) -> None:
     assert code_of(stub.RateTransformer, request) in REFUSALS

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evflex.engine.capacity.transformer import ThermalParameters, ThermalState
+from evflex.engine.capacity.transformer import LARGEST_KVA, LEAST_RATED_KVA, ThermalParameters, ThermalState
 from evflex.engine.supply_tree import BoolArray, FloatArray
 from evflex.engine.timegrid import TimeGrid
 from evflex.engine.validation import Rules
@@ -23,11 +23,11 @@ class TransformerBatch:
 
     Attributes:
         grid: Time axis.
-        rated_kva: Rated three-phase power, > 0, (n,).
+        rated_kva: Rated three-phase power, 1e-3 to 1e9, (n,).
         thermal_parameters: A row a transformer, columns as in :class:`ThermalParameters`, (n, 10).
         upgraded: Whether the paper is thermally upgraded, (n,).
         max_loading_ratio: Largest load over rated power, (n,).
-        n1_rated_kva: Limit of loading in N-1, > 0, (n,).
+        n1_rated_kva: Limit of loading in N-1, 1e-3 to 1e9, (n,).
         max_hot_spot_c: Largest hot-spot temperature, (n,).
         max_top_oil_c: Largest top-oil temperature, (n,).
         max_loss_of_life_h_per_day: As in :class:`Transformer`, (n,).
@@ -64,9 +64,13 @@ class TransformerBatch:
             return
         n, steps = len(self), self.grid.step_count
         rules.check(n > 0, "rated_kva", "must hold at least one transformer")
-        for name in ("rated_kva", "max_loading_ratio", "n1_rated_kva"):
+        for name in ("rated_kva", "n1_rated_kva"):
             values = getattr(self, name)
-            _each(rules, name, values, (n,), np.isfinite(values) & (values > 0.0), "must be finite and > 0")
+            within = (values >= LEAST_RATED_KVA) & (values <= LARGEST_KVA)
+            _each(rules, name, values, (n,), within, f"must lie between {LEAST_RATED_KVA:g} and {LARGEST_KVA:g}")
+        values = self.max_loading_ratio
+        good = np.isfinite(values) & (values > 0.0)
+        _each(rules, "max_loading_ratio", values, (n,), good, "must be finite and > 0")
         for name in ("max_hot_spot_c", "max_top_oil_c"):
             values = getattr(self, name)
             _each(rules, name, values, (n,), np.isfinite(values), "must be finite")

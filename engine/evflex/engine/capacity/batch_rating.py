@@ -57,7 +57,7 @@ def rate_transformers(batch: TransformerBatch) -> BatchRating:
     loading, ambient = np.ascontiguousarray(batch.loading_ratio), np.ascontiguousarray(batch.ambient_c)
     work = partial(
         _headrooms, constants, inner_count, inner_h, batch.upgraded, batch.max_hot_spot_c, batch.max_top_oil_c,
-        days.first, days.share, day_limit_h, start, batch.rated_kva, loading, ambient, normal, n1_ratio,
+        days.of_step, day_limit_h, start, batch.rated_kva, loading, ambient, normal, n1_ratio,
         np.ascontiguousarray(batch.wanted), headroom_n, headroom_n1,
     )  # fmt: skip
     firsts = range(0, n, _AT_ONCE)
@@ -91,8 +91,7 @@ def _headrooms(
     upgraded: BoolArray,
     max_hot_spot_c: FloatArray,
     max_top_oil_c: FloatArray,
-    first_day: IntArray,
-    day_share: FloatArray,
+    day: IntArray,
     day_limit_h: FloatArray,
     start: FloatArray,
     rated_kva: FloatArray,
@@ -108,22 +107,21 @@ def _headrooms(
 ) -> None:
     """Fill the headroom of transformers ``begin`` to ``end``; arrays over time are (T, n)."""
     steps = loading_ratio.shape[0]
-    load, ambient, cap, level = np.empty(steps), np.empty(steps), np.empty(steps), np.empty(steps)
+    load, ambient, cap, level = np.empty(steps), np.empty(steps), np.empty((2, steps)), np.empty((2, steps))
     mine = np.empty(steps, dtype=np.bool_)
     for i in range(begin, end):
         for k in range(steps):
             load[k], ambient[k], mine[k] = abs(loading_ratio[k, i]), ambient_c[k, i], wanted[k, i]
-        for in_n1 in range(2):
-            for k in range(steps):
-                cap[k] = n1_ratio[i] if in_n1 else normal[k, i]
-            highest_levels(
-                constants[i], inner_count[i], inner_h[i], upgraded[i], max_hot_spot_c[i], max_top_oil_c[i], first_day,
-                day_share, day_limit_h[i], start[i], load, ambient, cap, mine, level,
-            )  # fmt: skip
-            for k in range(steps):
-                extra = (level[k] - loading_ratio[k, i]) * rated_kva[i]
-                extra = max(extra, 0.0) if mine[k] and level[k] != NO_HEADROOM else 0.0
-                if in_n1:
+            cap[0, k], cap[1, k] = normal[k, i], n1_ratio[i]
+        highest_levels(
+            constants[i], inner_count[i], inner_h[i], upgraded[i], max_hot_spot_c[i], max_top_oil_c[i], day,
+            day_limit_h[i], start[i], load, ambient, cap, mine, level,
+        )  # fmt: skip
+        for k in range(steps):
+            for row in range(2):
+                extra = (level[row, k] - loading_ratio[k, i]) * rated_kva[i]
+                extra = max(extra, 0.0) if mine[k] and level[row, k] != NO_HEADROOM else 0.0
+                if row:
                     headroom_n1_kva[k, i] = extra
                 else:
                     headroom_n_kva[k, i] = extra

@@ -68,12 +68,12 @@ def _temperature(reason: BindingReason, values_c: FloatArray, limit_c: float) ->
 def _loss_of_life(days: Days, limit_h: float, lost_h: FloatArray) -> list[CapacityViolation]:
     if limit_h == np.inf:
         return []
-    total, limits = days.sums(lost_h), limit_h * days.part
+    total, limits = days.sums(lost_h), days.limits_h(limit_h)
     found = []
     for day in np.flatnonzero(total > limits * (1.0 + TOLERANCE)).tolist():
-        here = np.where(days.first == day, days.share, 0.0) + np.where(days.first == day - 1, 1.0 - days.share, 0.0)
-        passed = np.cumsum(here * lost_h) > limits[day]
-        step = int(np.argmax(passed)) if passed.any() else int(np.flatnonzero(here)[-1])
+        steps = np.flatnonzero(days.of_step == day)
+        passed = np.cumsum(lost_h[steps]) > limits[day]
+        step = int(steps[np.argmax(passed) if passed.any() else -1])
         limit = float(limits[day])
         found.append(CapacityViolation(step, BindingReason.LOSS_OF_LIFE, limit, float(total[day]) - limit))
     return found

@@ -1,7 +1,7 @@
 """Loss of life by day: which steps count in which day, and what a day may lose.
 
-Days are 24 hours each from the grid's start. A step across the end of a day counts in both in proportion to its time. A
-day that the grid holds only a part of may lose that part of the limit.
+Days are 24 hours each from the grid's start. A step belongs to the day in which it begins, and a day may lose its limit
+in proportion to the time of the steps that belong to it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evflex.engine.kernels import inner_kernel, kernel
 from evflex.engine.supply_tree import FloatArray, IntArray
 from evflex.engine.timegrid import TimeGrid
 
 _DAY_H = 24.0
+# A step that begins at the end of a day must not fall before it by rounding.
+_ROUNDING_DAYS = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,32 +24,36 @@ class Days:
     """Days of a grid.
 
     Attributes:
-        first: Day in which each step begins, (T,).
-        share: Share of each step that lies in that day; the rest lies in the next, (T,).
-        part: Part of each day that the grid holds, (D,).
+        of_step: Day to which each step belongs, rising, (T,).
+        part: Time of the steps of each day over 24 hours, (D,).
     """
 
-    first: IntArray
-    share: FloatArray
+    of_step: IntArray
     part: FloatArray
 
     @classmethod
     def of(cls, grid: TimeGrid) -> Days:
-        """Days of a grid, which hold at least as much of a step as can be told from rounding."""
-        begin_h = np.arange(grid.step_count) * grid.step_h
-        first = np.floor(begin_h / _DAY_H + 1e-9).astype(np.int64)
-        share = np.minimum((_DAY_H * (first + 1) - begin_h) / grid.step_h, 1.0)
-        share[share > 1.0 - 1e-9] = 1.0
-        count = int(first[-1]) + (2 if share[-1] < 1.0 else 1)
-        end_h = grid.step_count * grid.step_h
-        part = np.minimum((end_h - _DAY_H * np.arange(count)) / _DAY_H, 1.0)
-        return cls(first, share, part)
+        """Days of a grid."""
+        of_step = np.empty(grid.step_count, dtype=np.int64)
+        _fill_days(_DAY_H / grid.step_h, of_step)
+        return cls(of_step, np.bincount(of_step).astype(np.float64) * (grid.step_h / _DAY_H))
+
+    def limits_h(self, max_loss_of_life_h_per_day: float) -> FloatArray:
+        """Largest loss of life of each day, (D,)."""
+        return max_loss_of_life_h_per_day * self.part
 
     def sums(self, per_step: FloatArray) -> FloatArray:
         """Sum of each day; steps are the first axis, (D, …)."""
-        total = np.zeros((self.part.shape[0], *per_step.shape[1:]))
-        share = self.share.reshape(-1, *(1 for _ in per_step.shape[1:]))
-        np.add.at(total, self.first, share * per_step)
-        over = np.flatnonzero(self.share < 1.0)
-        np.add.at(total, self.first[over] + 1, ((1.0 - share) * per_step)[over])
-        return total
+        return np.add.reduceat(per_step, np.flatnonzero(np.diff(self.of_step, prepend=-1)), axis=0)
+
+
+@inner_kernel
+def day_of(step: int, steps_per_day: float) -> int:
+    """Day in which a step begins."""
+    return int(step / steps_per_day + _ROUNDING_DAYS)
+
+
+@kernel
+def _fill_days(steps_per_day: float, of_step: IntArray) -> None:
+    for k in range(of_step.shape[0]):
+        of_step[k] = day_of(k, steps_per_day)

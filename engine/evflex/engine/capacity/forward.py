@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evflex.engine.capacity.day_limits import day_of
 from evflex.engine.capacity.hub_use import serve, urgent_kw, wanted_kw
 from evflex.engine.capacity.lookahead import WITHIN, LaterLoad, Limits, largest_loading
 from evflex.engine.capacity.minimums import cars_that_charge, spread_cars, take_turns
@@ -250,8 +251,8 @@ def _forward(
     top_oil, winding, gradient = state[0], state[1], state[2]
     lost_today_h, today = 0.0, 0
     for t in range(steps):
-        if int(t / steps_per_day) != today:
-            lost_today_h, today = 0.0, int(t / steps_per_day)
+        if day_of(t, steps_per_day) != today:
+            lost_today_h, today = 0.0, day_of(t, steps_per_day)
         by_loading = _CONTINGENCY if contingency[t] else _LOADING_RATIO
 
         # firm capacity: within the loading limit, then within what the base load after this step leaves

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from evflex.engine.capacity.day_limits import Days
 from evflex.engine.capacity.lookahead import LaterLoad, Limits
 from evflex.engine.capacity.thermal import simulate, targets
 from evflex.engine.capacity.transformer import ThermalState, Transformer
 from evflex.engine.kernels import kernel
-from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
+from evflex.engine.supply_tree import BoolArray, FloatArray
 from evflex.engine.timegrid import TimeGrid
 
 # Where a load breaks a limit by itself, all that hubs do before may add so much to it.
@@ -34,10 +35,10 @@ def limits_for(
         gives_way: Steps in which the load was cut to the limits already, (T,).
     """
     alone = simulate(transformer, grid.step_s, loading_ratio, start)
-    day = day_of_steps(grid)
-    life_h = np.bincount(day, alone.loss_of_life_h)
-    most_h = life_limit_h(transformer, grid)
-    full_day = (life_h > most_h * (1.0 + _ROUNDING)) | (np.bincount(day, gives_way) > 0)
+    days = Days.of(grid)
+    life_h = days.sums(alone.loss_of_life_h)
+    most_h = days.limits_h(transformer.max_loss_of_life_h_per_day)
+    full_day = (life_h > most_h * (1.0 + _ROUNDING)) | (days.sums(gives_way.astype(np.float64)) > 0.0)
     return Limits(
         hot_spot_c=_raised(transformer.max_hot_spot_c, alone.hot_spot_c, gives_way),
         top_oil_c=_raised(transformer.max_top_oil_c, alone.max_top_oil_c, gives_way),
@@ -54,17 +55,6 @@ def later_load(transformer: Transformer, loading_ratio: FloatArray) -> LaterLoad
         thermal.winding_exponent, loading_ratio, transformer.ambient_c, out,
     )  # fmt: skip
     return LaterLoad(out[0], out[1])
-
-
-def life_limit_h(transformer: Transformer, grid: TimeGrid) -> FloatArray:
-    """Most loss of life of each day, pro rata where the grid holds a part of it, (days,)."""
-    share_of_day = np.bincount(day_of_steps(grid)).astype(np.float64) * (grid.step_s / _DAY_S)
-    return transformer.max_loss_of_life_h_per_day * share_of_day
-
-
-def day_of_steps(grid: TimeGrid) -> IntArray:
-    """Number of the 24 hours from the grid's start that each step begins in, (T,)."""
-    return (np.arange(grid.step_count) / (_DAY_S / grid.step_s)).astype(np.int64)
 
 
 def memory_steps(transformer: Transformer, grid: TimeGrid) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evflex.engine.capacity.day_limits import day_of
 from evflex.engine.capacity.thermal import ageing_rate, targets
 from evflex.engine.kernels import kernel
 from evflex.engine.supply_tree import FloatArray
@@ -145,7 +146,7 @@ def broken_limit(
     """
     k21, oil_keep, winding_keep, gradient_keep = constants[5], constants[6], constants[7], constants[8]
     counts_life = life_limit_h[0] < np.inf
-    lost_h, today = lost_today_h, int(t / steps_per_day)
+    lost_h, today = lost_today_h, day_of(t, steps_per_day)
     last = min(ambient_c.shape[0], t + 1 + horizon)
     for s in range(t, last):
         if s == t:
@@ -158,8 +159,8 @@ def broken_limit(
             oil_target, hot_spot_gradient = later_oil_target_c[s], later_gradient_k[s]
             most_hot_spot, most_oil = later_hot_spot_limit_c[s], later_top_oil_limit_c[s]
         winding_target, gradient_target = k21 * hot_spot_gradient, (k21 - 1.0) * hot_spot_gradient
-        if counts_life and int(s / steps_per_day) != today:
-            lost_h, today = 0.0, int(s / steps_per_day)
+        if counts_life and day_of(s, steps_per_day) != today:
+            lost_h, today = 0.0, day_of(s, steps_per_day)
         for _ in range(inner_count):
             top_oil_c = oil_target + oil_keep * (top_oil_c - oil_target)
             winding_k = winding_target + winding_keep * (winding_k - winding_target)

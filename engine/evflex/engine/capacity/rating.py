@@ -13,7 +13,7 @@ from evflex.engine.capacity.headroom import headroom_kva, highest_levels
 from evflex.engine.capacity.model import RatingProblem
 from evflex.engine.capacity.thermal import ThermalConstants, initial_state, simulate
 from evflex.engine.capacity.transformer import ThermalState
-from evflex.engine.supply_tree import BoolArray, FloatArray
+from evflex.engine.supply_tree import FloatArray
 from evflex.engine.validation import Rules
 
 
@@ -34,14 +34,14 @@ def rate_transformer(problem: RatingProblem) -> Rating:
     ratio = base.loading_kva / transformer.rated_kva
     start = initial_state(transformer, float(ratio[0]))
     temperatures = simulate(transformer, problem.grid.step_s, ratio, start)
-    in_n1 = np.ones_like(problem.contingency)
+    levels = _levels(problem, ratio, start)
     return Rating(
         loading_ratio=ratio,
         top_oil_c=temperatures.top_oil_c,
         hot_spot_c=temperatures.hot_spot_c,
         loss_of_life_h=temperatures.loss_of_life_h,
-        headroom_n_kva=_headroom(problem, ratio, start, problem.contingency),
-        headroom_n1_kva=_headroom(problem, ratio, start, in_n1),
+        headroom_n_kva=_headroom(problem, levels[0]),
+        headroom_n1_kva=_headroom(problem, levels[1]),
         violations=broken_limits(
             problem.grid, transformer, base, problem.contingency, problem.n1_rated_kva, temperatures
         ),
@@ -49,16 +49,22 @@ def rate_transformer(problem: RatingProblem) -> Rating:
     )
 
 
-def _headroom(problem: RatingProblem, ratio: FloatArray, start: ThermalState, contingency: BoolArray) -> FloatArray:
-    """Headroom with a condition in each step, (T,)."""
+def _levels(problem: RatingProblem, ratio: FloatArray, start: ThermalState) -> FloatArray:
+    """Highest loading in the problem's condition and in N-1, (2, T)."""
     transformer = problem.transformer
-    cap = loading_caps(transformer, contingency, problem.n1_rated_kva)
+    conditions = (problem.contingency, np.ones_like(problem.contingency))
+    cap = np.stack([loading_caps(transformer, condition, problem.n1_rated_kva) for condition in conditions])
     constants = ThermalConstants.of(transformer.thermal, transformer.paper, problem.grid.step_s)
     days = Days.of(problem.grid)
-    level = np.empty_like(ratio)
+    level = np.empty_like(cap)
     highest_levels(
         constants.values, constants.inner_count, constants.inner_h, constants.upgraded, transformer.max_hot_spot_c,
-        transformer.max_top_oil_c, days.first, days.share, transformer.max_loss_of_life_h_per_day * days.part,
+        transformer.max_top_oil_c, days.of_step, days.limits_h(transformer.max_loss_of_life_h_per_day),
         np.array(astuple(start)), ratio, np.ascontiguousarray(transformer.ambient_c), cap, problem.wanted, level,
     )  # fmt: skip
-    return np.where(problem.wanted, headroom_kva(problem.base, transformer.rated_kva, level), 0.0)
+    return level
+
+
+def _headroom(problem: RatingProblem, level: FloatArray) -> FloatArray:
+    """Extra load that brings the transformer to its highest loading, (T,)."""
+    return np.where(problem.wanted, headroom_kva(problem.base, problem.transformer.rated_kva, level), 0.0)

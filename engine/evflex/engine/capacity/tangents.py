@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evflex.engine.capacity.day_limits import Days
 from evflex.engine.capacity.forward import LoadedTransformer
-from evflex.engine.capacity.limits import day_of_steps, life_limit_h
 from evflex.engine.capacity.thermal import ageing_rate_and_slope
 from evflex.engine.capacity.transformer import InsulationPaper, ThermalParameters, Transformer
 from evflex.engine.kernels import kernel
@@ -62,10 +62,11 @@ class Tangents:
         fixed_kw, kvar = transformer.base_kw.sum(axis=1) + firm_kw, transformer.base_kvar.sum(axis=1)
         least_kw = np.clip(0.0, fixed_kw, fixed_kw + room_kw)
         small = np.hypot(least_kw, kvar) < _LEAST_CONVEX_RATIO * transformer.rated_kva
-        thermal = limits.thermal
+        thermal, days = limits.thermal, Days.of(grid)
         rise_k, gradient_k = _targets(thermal, np.array([0.0, _LEAST_CONVEX_RATIO]))
         return cls(
-            transformer, limits, fixed_kw, kvar, day_of_steps(grid), life_limit_h(limits, grid),
+            transformer, limits, fixed_kw, kvar, days.of_step,
+            days.limits_h(limits.max_loss_of_life_h_per_day),
             np.where(small, rise_k[1] - rise_k[0], 0.0), np.where(small, thermal.k21 * gradient_k[1], 0.0),
             _is_convex(transformer, thermal),
         )  # fmt: skip

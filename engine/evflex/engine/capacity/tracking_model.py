@@ -10,7 +10,7 @@ import numpy as np
 
 from evflex.engine.capacity.hub import ANY_COUNT, default_min_kw_per_ev
 from evflex.engine.capacity.model import AllocationPolicy
-from evflex.engine.capacity.transformer import ThermalState, Transformer
+from evflex.engine.capacity.transformer import ThermalState, Transformer, check_rated_kva
 from evflex.engine.supply_tree import ACTIVE, PHASE_COUNT, FloatArray, IntArray, PhaseConnection
 from evflex.engine.validation import Rules
 
@@ -178,8 +178,7 @@ class TrackerSetup:
         ok = not self.transformer.rated_kva > _MOST_KW
         rules.check(ok, "transformer.rated_kva", f"must be at most {_MOST_KW:g}, is {self.transformer.rated_kva:g}")
         self.hubs.validate(rules)
-        ok = isfinite(self.n1_rated_kva) and self.n1_rated_kva > 0.0
-        rules.check(ok, "n1_rated_kva", f"must be finite and > 0, is {self.n1_rated_kva:g}")
+        check_rated_kva(rules, "n1_rated_kva", self.n1_rated_kva)
         for name, (field, low, high, rule) in _RANGES.items():
             value = getattr(self, name)
             rules.check(low <= value <= high, field, f"must lie {rule}, is {value:g} s")

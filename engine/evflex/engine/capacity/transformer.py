@@ -12,6 +12,8 @@ from evflex.engine.supply_tree import DEFAULT_VOLTAGE_V, BoolArray, FloatArray
 from evflex.engine.validation import Rules
 
 DEFAULT_AMBIENT_C = 20.0
+# Far beyond any transformer, and far enough from overflow for squares and powers of what follows from them.
+LEAST_RATED_KVA, LARGEST_KVA = 1e-3, 1e9
 _COLDEST_C, _HOTTEST_C = -60.0, 60.0
 # Shorter ones would need inner steps of less than a quarter of a minute.
 _LEAST_TIME_CONSTANT_MIN = 0.5
@@ -116,14 +118,14 @@ class Transformer:
     """A transformer and what it may be burdened with.
 
     Attributes:
-        rated_kva: Rated three-phase power, > 0.
+        rated_kva: Rated three-phase power, 1e-3 to 1e9.
         thermal: Parameters of the thermal model.
         ambient_c: Ambient temperature in °C in each step, (T,).
         max_loading_ratio: Largest load over rated power, of the most loaded phase.
         max_hot_spot_c: Largest hot-spot temperature.
         max_top_oil_c: Largest top-oil temperature.
-        max_loss_of_life_h_per_day: Largest loss of life in hours in each 24 hours from the grid's start, pro rata in a
-            day that the grid holds only a part of; infinite where there is no limit.
+        max_loss_of_life_h_per_day: Largest loss of life in hours in each 24 hours from the grid's start, in
+            proportion to the time of the steps that begin in them; infinite where there is no limit.
         paper: Paper of the winding.
         initial_state: State at the start; None for the steady state of the first step's load without hubs.
     """
@@ -140,9 +142,11 @@ class Transformer:
 
     def validate(self, rules: Rules, step_count: int, path: str = "transformer") -> None:
         """Report every broken rule."""
-        for name in ("rated_kva", "max_loading_ratio"):
-            value = getattr(self, name)
-            rules.check(isfinite(value) and value > 0.0, f"{path}.{name}", f"must be finite and > 0, is {value:g}")
+        check_rated_kva(rules, f"{path}.rated_kva", self.rated_kva)
+        ratio = self.max_loading_ratio
+        rules.check(
+            isfinite(ratio) and ratio > 0.0, f"{path}.max_loading_ratio", f"must be finite and > 0, is {ratio:g}"
+        )
         for name in ("max_hot_spot_c", "max_top_oil_c"):
             value = getattr(self, name)
             rules.check(isfinite(value), f"{path}.{name}", f"must be finite, is {value:g}")
@@ -195,8 +199,8 @@ class BaseLoad:
         shape = (step_count, 3)
         for name in ("phase_kw", "phase_kvar"):
             values = getattr(self, name)
-            ok = values.shape == shape and bool(np.isfinite(values).all())
-            rules.check(ok, f"{path}.{name}", f"must be finite and of shape {shape}")
+            ok = values.shape == shape and bool((np.abs(values) <= LARGEST_KVA).all())
+            rules.check(ok, f"{path}.{name}", f"must lie within ±{LARGEST_KVA:g} and be of shape {shape}")
         ok = self.voltage_v.shape == (3,) and bool((np.isfinite(self.voltage_v) & (self.voltage_v > 0.0)).all())
         rules.check(ok, f"{path}.voltage_v", "must be three numbers > 0")
 
@@ -210,5 +214,10 @@ class BaseLoad:
 def validate_condition(rules: Rules, contingency: BoolArray, n1_rated_kva: float, step_count: int) -> None:
     """Report a condition of the wrong length, or an N-1 limit that is none."""
     rules.length("grid_condition", contingency.shape[0], (step_count,))
-    ok = isfinite(n1_rated_kva) and n1_rated_kva > 0.0
-    rules.check(ok, "n1_rated_kva", f"must be finite and > 0, is {n1_rated_kva:g}")
+    check_rated_kva(rules, "n1_rated_kva", n1_rated_kva)
+
+
+def check_rated_kva(rules: Rules, path: str, kva: float) -> None:
+    """Report a rated power that no transformer has."""
+    rule = f"must lie between {LEAST_RATED_KVA:g} and {LARGEST_KVA:g}, is {kva:g}"
+    rules.check(LEAST_RATED_KVA <= kva <= LARGEST_KVA, path, rule)

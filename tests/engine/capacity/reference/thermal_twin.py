@@ -104,12 +104,9 @@ def broken(
             found.append((k, "hot_spot", twin.hot_spot_c[k] - transformer.max_hot_spot_c))
         if twin.max_top_oil_c[k] > transformer.max_top_oil_c + 1e-9:
             found.append((k, "top_oil", twin.max_top_oil_c[k] - transformer.max_top_oil_c))
-        begin_h, end_h = k * step_min / 60, (k + 1) * step_min / 60
-        for day in (math.floor(begin_h / 24 + 1e-9), math.floor(begin_h / 24 + 1e-9) + 1):
-            hours = min(end_h, 24 * (day + 1)) - max(begin_h, 24 * day)
-            if hours > 1e-9:
-                lost, there = days.setdefault(day, [0.0, 0.0])
-                days[day] = [lost + twin.loss_of_life_h[k] * hours / (end_h - begin_h), there + hours]
+        day = math.floor(k * step_min / 1440 + 1e-9)
+        lost, hours = days.get(day, [0.0, 0.0])
+        days[day] = [lost + twin.loss_of_life_h[k], hours + step_min / 60]
     for day, (lost, hours) in days.items():
         limit = transformer.max_loss_of_life_h_per_day * hours / 24
         if lost > limit * (1 + 1e-9):

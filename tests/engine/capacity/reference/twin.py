@@ -197,7 +197,7 @@ def stress(
     day = day_of_step(problem)
     same_day = (day[:, None] == day[None, :]).astype(float)
     day_hours = same_day.sum(axis=1) * problem.grid.step_s / 3600.0
-    limit = problem.transformer.max_loss_of_life_h_per_day * np.minimum(1.0, day_hours / 24.0)
+    limit = problem.transformer.max_loss_of_life_h_per_day * day_hours / 24.0
     return Stress(
         kva, phase_limit_kva(problem, contingency), warm.hot_spot_c.max(axis=-1), warm.top_oil_c.max(axis=-1),
         warm.loss_of_life_h @ same_day, limit, warm,
