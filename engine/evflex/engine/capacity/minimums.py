@@ -20,7 +20,6 @@ def cars_that_charge(power_kw: float, min_kw: float, cars: int) -> int:
 
 @inner_kernel
 def take_turns(
-    t: int,
     step_h: float,
     room_kw: FloatArray,
     min_kw: FloatArray,
@@ -35,12 +34,11 @@ def take_turns(
     A hub earns the energy that its share would have been, and pays for what it gets; so over time each gets its share.
 
     Args:
-        t: Step.
         step_h: Length of a step in hours.
         room_kw: Power for all hubs on L1, L2, L3, (3,).
         min_kw: Least power of a car, (H,).
         most_kw: What a hub may and can use, at least the minimum where it can use anything, (H,).
-        phase_share: (T, H, 3).
+        phase_share: (H, 3).
         credit_kwh: Of each hub; moved, (H,).
         power_kw: Share of each hub; replaced by what it gets, (H,).
         waits: Filled with whether it is another hub's turn, (H,).
@@ -57,7 +55,7 @@ def take_turns(
             credit_kwh[h] += power_kw[h] * step_h
             power_kw[h] = 0.0
         for f in range(3):
-            left_kw[f] -= power_kw[h] * phase_share[t, h, f]
+            left_kw[f] -= power_kw[h] * phase_share[h, f]
     for _ in range(changed):
         best = -1
         for h in range(count):
@@ -65,7 +63,7 @@ def take_turns(
                 continue
             fits = True
             for f in range(3):
-                fits &= min_kw[h] * phase_share[t, h, f] <= left_kw[f] + LEAST_KW
+                fits &= min_kw[h] * phase_share[h, f] <= left_kw[f] + LEAST_KW
             if fits and (best < 0 or credit_kwh[h] > credit_kwh[best]):
                 best = h
         if best < 0:
@@ -74,7 +72,7 @@ def take_turns(
         power_kw[best] = min_kw[best]
         credit_kwh[best] -= min_kw[best] * step_h
         for f in range(3):
-            left_kw[f] -= min_kw[best] * phase_share[t, best, f]
+            left_kw[f] -= min_kw[best] * phase_share[best, f]
     return changed
 
 
@@ -86,8 +84,8 @@ def spread_cars(
     min_kw: float,
     power_kw: float,
     phase_kw: FloatArray,
-) -> float:
-    """Put single-phase cars of a hub that are fewer than those connected onto the phases with most room.
+) -> tuple[float, int]:
+    """Put single-phase cars of a hub that charge, all of those connected or fewer, onto the phases with most room.
 
     Args:
         room_kw: Power for this hub on L1, L2, L3, (3,).
@@ -98,7 +96,7 @@ def spread_cars(
         phase_kw: Filled with the hub's power on each phase, (3,).
 
     Returns:
-        Power that fits, at most ``power_kw``, 0 or at least the minimum.
+        Power that fits, at most ``power_kw``, 0 or at least the minimum, and the number of cars that charge with it.
     """
     phases = int(on_phase.sum())
     for charging in range(cars_that_charge(power_kw, min_kw, cars), 0, -1):
@@ -124,7 +122,37 @@ def spread_cars(
         if fitting * each_kw >= min_kw - LEAST_KW:
             for f in range(3):
                 phase_kw[f] *= fitting
-            return fitting * power_kw
+            return fitting * power_kw, charging
     for f in range(3):
         phase_kw[f] = 0.0
-    return 0.0
+    return 0.0, 0
+
+
+@inner_kernel
+def keep_fewer(kept_kw: float, min_kw: float, charging: int, phase_kw: FloatArray) -> tuple[float, int]:
+    """Lower a hub's power to what it keeps; of cars spread over phases those on the fullest phase stop, one by one.
+
+    Args:
+        kept_kw: Power that it keeps, below that of ``phase_kw``, 0 or at least the minimum.
+        min_kw: Least power of a car.
+        charging: Cars that charge, each with the same power.
+        phase_kw: The hub's power on each phase; lowered, (3,).
+
+    Returns:
+        Power that is left, at most ``kept_kw``, and the number of cars that charge with it.
+    """
+    power_kw = phase_kw[0] + phase_kw[1] + phase_kw[2]
+    each_kw = power_kw / charging
+    while charging > 1 and charging * min_kw > kept_kw + LEAST_KW:
+        fullest = 0
+        for f in range(1, 3):
+            if phase_kw[f] > phase_kw[fullest] + 0.5 * each_kw:
+                fullest = f
+        phase_kw[fullest] = max(0.0, phase_kw[fullest] - each_kw)
+        charging -= 1
+    power_kw = charging * each_kw
+    factor = min(1.0, kept_kw / power_kw)
+    for f in range(3):
+        # a phase without cars holds the rest of a subtraction
+        phase_kw[f] = phase_kw[f] * factor if phase_kw[f] > 0.5 * each_kw else 0.0
+    return power_kw * factor, charging if kept_kw > LEAST_KW else 0
