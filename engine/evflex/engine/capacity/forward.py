@@ -267,10 +267,10 @@ def _forward(
             settle(h, t, step_h, used_kw[t, h], backlog_kwh, demand_kw, first_car, car_left_kwh, car_kw)
             if wanted[h] > used_kw[t, h] + least_kw[h]:
                 reason[t, h] = by_transformer
-                if waits[h] or unused[h]:
-                    reason[t, h] = _ROTATION
-                elif power[h] >= most_kw[t, h] - least_kw[h]:
+                if power[h] >= most_kw[t, h] - least_kw[h] or most_kw[t, h] < min_kw[h]:
                     reason[t, h] = limited_by[t, h]
+                elif waits[h] or unused[h]:
+                    reason[t, h] = _ROTATION
 
         # and the transformer warms up as if they used all of it
         loading_ratio[t] = loading_of_phases(rated_kva, base_kw[t], base_kvar[t], drawn)

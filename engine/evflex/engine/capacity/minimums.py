@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evflex.engine.capacity.hub_use import LEAST_KW
 from evflex.engine.kernels import inner_kernel
-from evflex.engine.supply_tree import BoolArray, FloatArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 
 @inner_kernel
@@ -59,12 +59,9 @@ def take_turns(
     for _ in range(changed):
         best = -1
         for h in range(count):
-            if not waits[h] or most_kw[h] < min_kw[h] - LEAST_KW or power_kw[h] > 0.0:
+            if not waits[h] or most_kw[h] < min_kw[h] - LEAST_KW:
                 continue
-            fits = True
-            for f in range(3):
-                fits &= min_kw[h] * phase_share[h, f] <= left_kw[f] + LEAST_KW
-            if fits and (best < 0 or credit_kwh[h] > credit_kwh[best]):
+            if (best < 0 or credit_kwh[h] > credit_kwh[best]) and _fits(min_kw[h], phase_share[h], left_kw):
                 best = h
         if best < 0:
             break
@@ -74,6 +71,50 @@ def take_turns(
         for f in range(3):
             left_kw[f] -= min_kw[best] * phase_share[best, f]
     return changed
+
+
+@inner_kernel
+def begin_with_what_is_left(
+    room_kw: FloatArray,
+    min_kw: FloatArray,
+    most_kw: FloatArray,
+    rank: IntArray,
+    phase_share: FloatArray,
+    power_kw: FloatArray,
+    waits: BoolArray,
+) -> int:
+    """Give the minimum of a car to hubs that have nothing, where the others leave so much; returns to how many.
+
+    Arguments as of :func:`take_turns`; ``rank`` says who is first.
+    """
+    count, begun = power_kw.shape[0], 0
+    left_kw = room_kw.copy()
+    for h in range(count):
+        for f in range(3):
+            left_kw[f] -= power_kw[h] * phase_share[h, f]
+    while True:
+        best = -1
+        for h in range(count):
+            if power_kw[h] > 0.0 or min_kw[h] == 0.0 or most_kw[h] < max(min_kw[h] - LEAST_KW, LEAST_KW):
+                continue
+            if (best < 0 or rank[h] < rank[best]) and _fits(min_kw[h], phase_share[h], left_kw):
+                best = h
+        if best < 0:
+            return begun
+        begun += 1
+        waits[best] = False
+        power_kw[best] = min_kw[best]
+        for f in range(3):
+            left_kw[f] -= min_kw[best] * phase_share[best, f]
+
+
+@inner_kernel
+def _fits(power_kw: float, phase_share: FloatArray, left_kw: FloatArray) -> bool:
+    """Whether a power of shares of the phases, (3,), fits what is left of each."""
+    fits = True
+    for f in range(3):
+        fits &= power_kw * phase_share[f] <= left_kw[f] + LEAST_KW
+    return fits
 
 
 @inner_kernel

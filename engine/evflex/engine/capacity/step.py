@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from evflex.engine.capacity.hub_use import urgent_kw, use, wanted_kw
-from evflex.engine.capacity.minimums import cars_that_charge, keep_fewer, spread_cars, take_turns
+from evflex.engine.capacity.minimums import begin_with_what_is_left, cars_that_charge, keep_fewer, spread_cars, take_turns
 from evflex.engine.capacity.sharing import share
 from evflex.engine.kernels import inner_kernel
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
@@ -41,9 +41,11 @@ def set_wants(
         urgent = urgent_kw(
             h, t, step_h, backlog_kwh, demand_kw, waitable_kwh, first_car, car_left_kwh, car_most_kw, car_waitable_kwh
         )
+        # an agreement that does not reach the minimum of a car is of no use
+        may = most_kw[t, h] if most_kw[t, h] >= min_kw[h] else 0.0
         needs = max(wanted[h], min_kw[h]) if wanted[h] > least_kw[h] else 0.0
-        noticed = min(noticed_kw[t, h], most_kw[t, h])
-        usable[h] = max(min(needs, most_kw[t, h]), noticed)
+        noticed = min(noticed_kw[t, h], may)
+        usable[h] = max(min(needs, may), noticed)
         most[h] = max(0.0, usable[h] - firm_kw[h])
         insists = min(urgent, wanted[h]) if may_insist[t, h] else 0.0
         floor[h] = min(most[h], max(0.0, max(insists, noticed) - firm_kw[h]))
@@ -89,8 +91,15 @@ def share_step(
     share(policy, free_kw, shares, floor, most, weight, rank, shared_kw)
     for h in range(count):
         power_kw[h] = given_kw[h] + shared_kw[h]
-    if take_turns(step_h, room_kw, min_kw, usable, shares, credit_kwh, power_kw, waits) > 0:
-        _share_what_is_left(policy, room_kw, given_kw, most, weight, rank, shares, waits, power_kw, free_kw, shared_kw)
+    for stage in range(2 if min_kw.any() else 0):
+        if stage == 0:
+            changed = take_turns(step_h, room_kw, min_kw, usable, shares, credit_kwh, power_kw, waits)
+        else:
+            changed = begin_with_what_is_left(room_kw, min_kw, usable, rank, shares, power_kw, waits)
+        if changed > 0:
+            _share_what_is_left(
+                policy, room_kw, given_kw, most, weight, rank, shares, waits, power_kw, free_kw, shared_kw
+            )
     for f in range(3):
         drawn_kw[f] = 0.0
         for h in range(count):
@@ -180,6 +189,7 @@ def use_step(
     for h in range(power_kw.shape[0]):
         right = min(firm_kw[h], right_kw[t, h])
         right = max(right if right >= min_kw[h] else 0.0, min(noticed_kw[t, h], most_kw[t, h]))
+        right = right if right >= min_kw[h] else 0.0
         got_kw = power_kw[h]
         while True:
             used_kw[t, h] = use(

@@ -57,6 +57,8 @@ def binding_faults(problem: AllocationProblem, allocation: Allocation) -> Iterat
         hub, power = problem.hubs[h], allocation.power_kw[h, k]
         if lack[h, k] <= 1e-9 * scale[h]:
             yield f"hub {h}, step {k}: {reason.name}, but it gets what it wants"
+        elif reason in (BindingReason.AGREEMENT, BindingReason.HUB_LIMIT) and most_kw(hub)[k] < hub.min_kw_per_ev:
+            continue  # what it may have is not enough for one car
         elif reason == BindingReason.AGREEMENT:
             if power < hub.firm_kw[k] + hub.conditional_kw[k] - _LACK * scale[h]:
                 yield f"hub {h}, step {k}: AGREEMENT leaves it more"
