@@ -24,6 +24,7 @@ _THERMAL = (BindingReason.HOT_SPOT, BindingReason.TOP_OIL, BindingReason.LOSS_OF
 _LIFE_HALVINGS = 12
 # A plan this near to the bound needs no better one.
 _GOOD_ENOUGH = 1e-4
+_MOST_TOP_UPS = 4
 # Working out a plan again may lose so much of it.
 _ROUNDING = 1e-6
 
@@ -71,10 +72,13 @@ def allocate_capacity(
             best = guided
         if worth.served(best) >= bound.value * (1.0 - _GOOD_ENOUGH):
             break
-    topped_up = _top_up(problem, transformer, hubs, base, best)
-    if hubs.min_kw.any():
-        # what a hub's cars cannot use, because it does not reach another one's minimum, is left once more
+    topped_up = best
+    for _ in range(_MOST_TOP_UPS):
+        before_kw = topped_up.used_kw.sum()
         topped_up = _top_up(problem, transformer, hubs, base, topped_up)
+        # what is used early is not used later, which leaves room once more
+        if topped_up.used_kw.sum() <= before_kw * (1.0 + _ROUNDING):
+            break
     if worth.served(topped_up) >= worth.served(plan) * (1.0 - _ROUNDING):
         plan = topped_up
     return outcome(problem, transformer, hubs, plan, worth, bound, budget)
