@@ -74,10 +74,10 @@ def allocate_capacity(
             break
     topped_up = best
     for _ in range(_MOST_TOP_UPS):
-        before_kw = topped_up.used_kw.sum()
+        before = topped_up.loading_ratio
         topped_up = _top_up(problem, transformer, hubs, base, topped_up)
         # what is used early is not used later, which leaves room once more
-        if topped_up.used_kw.sum() <= before_kw * (1.0 + _ROUNDING):
+        if np.abs(topped_up.loading_ratio - before).max() <= _ROUNDING:
             break
     if worth.served(topped_up) >= worth.served(plan) * (1.0 - _ROUNDING):
         plan = topped_up
