@@ -69,7 +69,8 @@ def allocate_capacity(
     for guided_transformer, guided_hubs in guides(transformer, hubs, plan, worth, bound, limits_life):
         guided = allocate_forward(guided_transformer, guided_hubs, int(problem.policy), base, reserved)
         if worth.served(guided) > worth.served(best):
-            best = guided
+            # what a guide holds back is no reason to lack firm capacity
+            best = dataclasses.replace(guided, firm_reason=plan.firm_reason)
         if worth.served(best) >= bound.value * (1.0 - _GOOD_ENOUGH):
             break
     topped_up = best
