@@ -1,4 +1,4 @@
-"""What a hub wants in a step, what it would lose by waiting, and which of its cars use what it gets."""
+"""What a hub uses of what it gets in a step, and which of its cars."""
 
 from __future__ import annotations
 
@@ -20,50 +20,6 @@ def use_of_capacity(hubs: PreparedHubs, step_h: float, capacity_kw: FloatArray) 
         hubs.car_most_kw, hubs.car_reach_kwh, used_kw,
     )  # fmt: skip
     return used_kw
-
-
-@inner_kernel
-def wanted_kw(
-    h: int,
-    t: int,
-    step_h: float,
-    backlog_kwh: FloatArray,
-    demand_kw: FloatArray,
-    cars: IntArray,
-    first_car: IntArray,
-    car_left_kwh: FloatArray,
-    car_most_kw: FloatArray,
-) -> float:
-    """Power that hub h could use in step t, without regard to any limit of the hub."""
-    if first_car[h + 1] == first_car[h]:
-        return backlog_kwh[h] / step_h + demand_kw[t, h] if cars[t, h] != 0 else 0.0
-    wanted = 0.0
-    for j in range(first_car[h], first_car[h + 1]):
-        wanted += min(car_most_kw[t, j], car_left_kwh[j] / step_h)
-    return wanted
-
-
-@inner_kernel
-def urgent_kw(
-    h: int,
-    t: int,
-    step_h: float,
-    backlog_kwh: FloatArray,
-    demand_kw: FloatArray,
-    waitable_kwh: FloatArray,
-    first_car: IntArray,
-    car_left_kwh: FloatArray,
-    car_most_kw: FloatArray,
-    car_waitable_kwh: FloatArray,
-) -> float:
-    """Power of hub h in step t that cannot wait."""
-    if first_car[h + 1] == first_car[h]:
-        return max(0.0, (backlog_kwh[h] - waitable_kwh[t, h]) / step_h + demand_kw[t, h])
-    urgent = 0.0
-    for j in range(first_car[h], first_car[h + 1]):
-        late = (car_left_kwh[j] - car_waitable_kwh[t, j]) / step_h
-        urgent += min(car_most_kw[t, j], max(0.0, late))
-    return urgent
 
 
 @inner_kernel

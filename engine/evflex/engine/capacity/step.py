@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evflex.engine.capacity.hub_use import urgent_kw, use, wanted_kw
+from evflex.engine.capacity.hub_use import use
 from evflex.engine.capacity.minimums import begin_with_what_is_left, cars_that_charge, keep_fewer, spread_cars, take_turns
 from evflex.engine.capacity.sharing import share
 from evflex.engine.kernels import inner_kernel
@@ -37,10 +37,15 @@ def set_wants(
 ) -> None:
     """What each hub could use now, may use of that, and of this beyond firm capacity: at most, and without waiting."""
     for h in range(wanted.shape[0]):
-        wanted[h] = wanted_kw(h, t, step_h, backlog_kwh, demand_kw, cars, first_car, car_left_kwh, car_most_kw)
-        urgent = urgent_kw(
-            h, t, step_h, backlog_kwh, demand_kw, waitable_kwh, first_car, car_left_kwh, car_most_kw, car_waitable_kwh
-        )
+        # written out: each call here would count the references of a dozen arrays
+        wanted[h], urgent = 0.0, 0.0
+        if first_car[h + 1] == first_car[h]:
+            wanted[h] = backlog_kwh[h] / step_h + demand_kw[t, h] if cars[t, h] != 0 else 0.0
+            urgent = max(0.0, (backlog_kwh[h] - waitable_kwh[t, h]) / step_h + demand_kw[t, h])
+        for j in range(first_car[h], first_car[h + 1]):
+            wanted[h] += min(car_most_kw[t, j], car_left_kwh[j] / step_h)
+            late_kw = (car_left_kwh[j] - car_waitable_kwh[t, j]) / step_h
+            urgent += min(car_most_kw[t, j], max(0.0, late_kw))
         # an agreement that does not reach the minimum of a car is of no use
         may = most_kw[t, h] if most_kw[t, h] >= min_kw[h] else 0.0
         needs = max(wanted[h], min_kw[h]) if wanted[h] > least_kw[h] else 0.0
@@ -191,16 +196,14 @@ def use_step(
         right = max(right if right >= min_kw[h] else 0.0, min(noticed_kw[t, h], most_kw[t, h]))
         right = right if right >= min_kw[h] else 0.0
         got_kw = power_kw[h]
-        while True:
-            used_kw[t, h] = use(
-                h, t, step_h, power_kw[h], min_kw[h], backlog_kwh, demand_kw, cars, first_car, car_left_kwh,
-                car_most_kw, car_reach_kwh, car_kw,
-            )  # fmt: skip
-            kept = right
-            if used_kw[t, h] > least_kw[h]:
-                kept = max(right, used_kw[t, h], min_kw[h])
-            if kept >= power_kw[h]:
-                break
+        used_kw[t, h] = use(
+            h, t, step_h, got_kw, min_kw[h], backlog_kwh, demand_kw, cars, first_car, car_left_kwh, car_most_kw,
+            car_reach_kwh, car_kw,
+        )  # fmt: skip
+        kept = max(right, used_kw[t, h], min_kw[h]) if used_kw[t, h] > least_kw[h] else right
+        if kept >= got_kw:
+            continue
+        for _ in range(max(1, cars_served[t, h])):
             for f in range(3):
                 drawn_kw[f] -= phase_kw[t, h, f]
             if spread[h] and cars_served[t, h] > 0 and cars[t, h] > 0:
@@ -213,6 +216,14 @@ def use_step(
             for f in range(3):
                 drawn_kw[f] += phase_kw[t, h, f]
             if used_kw[t, h] <= power_kw[h]:
+                break
+            # whole cars on their phases may be left with less than the hub would use
+            used_kw[t, h] = use(
+                h, t, step_h, power_kw[h], min_kw[h], backlog_kwh, demand_kw, cars, first_car, car_left_kwh,
+                car_most_kw, car_reach_kwh, car_kw,
+            )  # fmt: skip
+            kept = max(right, used_kw[t, h], min_kw[h]) if used_kw[t, h] > least_kw[h] else right
+            if kept >= power_kw[h]:
                 break
         if power_kw[h] < got_kw - least_kw[h]:
             left_over, unused[h] = True, True
