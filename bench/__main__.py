@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 import bench.cases  # noqa: F401 fills the registry
-from bench.picture import draw_overview, draw_sizes
+from bench.picture import draw_overview, draw_sizes, draw_week
 from bench.registry import CASES, Case, Outcome, Setting
 from bench.report import RESULTS_FOLDER, SIZES, asked, load, number, of_domain, remarks, render, save, verdict
 from bench.timing import shown
@@ -73,6 +73,7 @@ def write_report(output: Path) -> None:
     draw_overview(results, output / RESULTS_FOLDER / "overview.png")
     for domain, (picture, counted) in SIZES.items():
         draw_sizes(of_domain(results, domain), output / RESULTS_FOLDER / picture, counted)
+    draw_week(results, output / RESULTS_FOLDER / "week.png")
     (output / "RESULTS.md").write_text(render(results, remarks()), encoding="utf-8")
 
 

@@ -65,6 +65,26 @@ def draw_sizes(results: list[dict[str, Any]], path: Path, counted: str) -> bool:
     return True
 
 
+def draw_week(results: list[dict[str, Any]], path: Path) -> bool:
+    """Load over time where a result has a week of it; False where none has."""
+    weeks = [result["details"]["week"] for result in results if "week" in result["details"]]
+    for week in weeks:
+        sheet = Sheet(figsize=(10.0, 4.2), dpi=130, layout="constrained")
+        FigureCanvasAgg(sheet)
+        axes = sheet.subplots()
+        series = {name: values for name, values in week.items() if name != "hours"}
+        for (name, values), colour in zip(reversed(series.items()), _LINES, strict=False):
+            axes.plot(week["hours"], values, color=colour, linewidth=1.2, label=name)
+        axes.set_xlabel("hours", color=_QUIET, fontsize=9)
+        axes.set_ylabel("kW", color=_QUIET, fontsize=9)
+        axes.xaxis.set_major_locator(FixedLocator([24 * day for day in range(8)]))
+        axes.grid(color=_GRID, linewidth=0.8)
+        axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
+        _style(axes)
+        _save(sheet, path)
+    return bool(weeks)
+
+
 def _bar(axes: Axes, y: int, figure: Figure) -> None:
     share = min(max(figure.share, _LEAST * 1.05), _MOST)
     colour = _MET if figure.met else _MISSED

@@ -111,6 +111,8 @@ def render(results: list[Row], kept: dict[str, dict[str, str]]) -> str:
     for domain, (picture, counted) in SIZES.items():
         if any(result["curves"] for result in of_domain(results, domain)):
             lines += [f"![Time by number of {counted}]({RESULTS_FOLDER}/{picture})", ""]
+    if any("week" in result["details"] for result in results):
+        lines += [f"![Load of a week with and without conditional agreements]({RESULTS_FOLDER}/week.png)", ""]
     for result in results:
         lines += _section(result)
     return "\n".join(lines).rstrip() + "\n"

@@ -21,6 +21,7 @@ NAMES = [
     "rpc_share", "real_days", "ranking", "phases",
     "dispatch_million", "dispatch_v2g", "dispatch_elaad", "dispatch_objective", "dispatch_minimum", "dispatch_feeders",
     "dispatch_served", "capacity_rating", "capacity_answers", "capacity_hour", "capacity_booking",
+    "capacity_allocation", "capacity_residential",
 ]  # fmt: skip
 OF_DISPATCH = ["dispatch_million", "dispatch_v2g", "dispatch_objective", "dispatch_minimum", "dispatch_feeders"]
 OF_ONE_PROCESS = ["lp_n1000", "milp_n100", "subsamples", "no_minimum", "quantum", "ranking"]
@@ -86,6 +87,21 @@ def test_a_dispatch_case_runs_on_tiny_fleets(name: str, tmp_path: Path, quiet: C
 @pytest.mark.slow
 def test_ratings_are_measured_on_few_transformers(tmp_path: Path, quiet: Console) -> None:
     assert run_cases([CASES["capacity_rating"]], Setting(quick=True), tmp_path, quiet) == 0
+
+
+@pytest.mark.slow
+def test_allocations_are_measured_on_few_hubs(tmp_path: Path, quiet: Console) -> None:
+    assert run_cases([CASES["capacity_allocation"]], Setting(quick=True), tmp_path, quiet) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.shared_data
+def test_conditional_agreements_let_a_third_more_energy_through(tmp_path: Path, quiet: Console) -> None:
+    assert run_cases([CASES["capacity_residential"]], Setting(quick=True), tmp_path, quiet) == 0
+    result = json.loads((tmp_path / "results" / "capacity_residential.json").read_text(encoding="utf-8"))
+    assert all(figure["met"] is not False for figure in result["figures"])
+    write_report(tmp_path)
+    assert (tmp_path / "results" / "week.png").is_file()
 
 
 @pytest.mark.slow

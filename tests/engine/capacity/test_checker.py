@@ -80,7 +80,8 @@ def test_a_sound_allocation_passes() -> None:
 @pytest.mark.parametrize(
     ("field", "place", "value", "words"),
     [
-        ("capacity_kw", (0, 1), 30.0, "phase 1 carries"),
+        ("capacity_kw", (0, 1), 30.0, "currents are not those of its capacity"),
+        ("current_a", (0, 1), 60.0, "phase 1 carries"),
         ("capacity_kw", (0, 3), 3.0, "below the least power"),
         ("capacity_kw", (1, 3), 2.0, "of firm"),
         ("capacity_kw", (1, 0), 26.0, "more than agreement"),

@@ -27,6 +27,7 @@ _LIFE_HALVINGS = 12
 _MOST_WORK, _LEAST_TRIES = 60_000, 2
 # A plan this near to the bound needs no better one.
 _GOOD_ENOUGH = 1e-4
+_MOST_TOP_UPS = 4
 # Working out a plan again may lose so much of it.
 _ROUNDING = 1e-6
 
@@ -72,13 +73,17 @@ def allocate_capacity(
     for guided_transformer, guided_hubs in islice(guides(transformer, hubs, plan, worth, bound, limits_life), tries):
         guided = allocate_forward(guided_transformer, guided_hubs, int(problem.policy), base, reserved)
         if worth.served(guided) > worth.served(best):
-            best = guided
+            # what a guide holds back is no reason to lack firm capacity
+            best = dataclasses.replace(guided, firm_reason=plan.firm_reason)
         if worth.served(best) >= bound.value * (1.0 - _GOOD_ENOUGH):
             break
-    topped_up = _top_up(problem, transformer, hubs, base, best)
-    if hubs.min_kw.any():
-        # what a hub's cars cannot use, because it does not reach another one's minimum, is left once more
+    topped_up = best
+    for _ in range(_MOST_TOP_UPS):
+        before = topped_up.loading_ratio
         topped_up = _top_up(problem, transformer, hubs, base, topped_up)
+        # what is used early is not used later, which leaves room once more
+        if np.abs(topped_up.loading_ratio - before).max() <= _ROUNDING:
+            break
     if worth.served(topped_up) >= worth.served(plan) * (1.0 - _ROUNDING):
         plan = topped_up
     return outcome(problem, transformer, hubs, plan, worth, bound, budget)

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from evflex.engine.capacity.day_limits import day_of
-from evflex.engine.capacity.hub_use import serve, urgent_kw, wanted_kw
+from evflex.engine.capacity.hub_use import settle
 from evflex.engine.capacity.lookahead import WITHIN, LaterLoad, Limits, largest_loading
-from evflex.engine.capacity.minimums import cars_that_charge, spread_cars, take_turns
+from evflex.engine.capacity.phase_room import cut_to_room, loading_of_hubs, loading_of_phases, set_room
 from evflex.engine.capacity.prepared import PreparedHubs
-from evflex.engine.capacity.sharing import share
+from evflex.engine.capacity.step import set_wants, share_step, use_step
 from evflex.engine.capacity.thermal import ThermalConstants, ageing_rate, targets
 from evflex.engine.capacity.transformer import ThermalState
-from evflex.engine.kernels import inner_kernel, kernel
+from evflex.engine.kernels import kernel
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 # As BindingReason has them.
 _LOADING_RATIO, _CONTINGENCY, _ROTATION = 1, 2, 8
+# Times that what hubs cannot use in a step is shared again.
+_MOST_ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,56 +132,6 @@ def allocate_forward(
     return out
 
 
-@inner_kernel
-def _set_room(ratio: float, rated_kva: float, base_kw: FloatArray, base_kvar: FloatArray, room_kw: FloatArray) -> None:
-    """Power that can come on each phase until its apparent power is a third of ratio times rated."""
-    most_kva = ratio * rated_kva / 3.0
-    for f in range(3):
-        room_kw[f] = np.sqrt(max(0.0, most_kva * most_kva - base_kvar[f] * base_kvar[f])) - base_kw[f]
-        if abs(base_kvar[f]) > most_kva:
-            room_kw[f] = min(room_kw[f], 0.0)
-
-
-@inner_kernel
-def _cut_to_room(power_kw: FloatArray, t: int, phase_share: FloatArray, room_kw: FloatArray) -> bool:
-    """Scale powers, hubs of a phase alike, until each phase holds them; whether that cut anything."""
-    cut = False
-    for f in range(3):
-        total = 0.0
-        for h in range(power_kw.shape[0]):
-            total += power_kw[h] * phase_share[t, h, f]
-        if total > max(0.0, room_kw[f]):
-            cut = True
-            factor = max(0.0, room_kw[f]) / total
-            for h in range(power_kw.shape[0]):
-                if phase_share[t, h, f] > 0.0:
-                    power_kw[h] *= factor
-    return cut
-
-
-@inner_kernel
-def _loading_of_phases(rated_kva: float, base_kw: FloatArray, base_kvar: FloatArray, hubs_kw: FloatArray) -> float:
-    """Loading ratio of the most loaded phase with power of hubs on each, (3,)."""
-    most = 0.0
-    for f in range(3):
-        most = max(most, np.hypot(base_kw[f] + hubs_kw[f], base_kvar[f]))
-    return 3.0 * most / rated_kva
-
-
-@inner_kernel
-def _loading(
-    rated_kva: float, base_kw: FloatArray, base_kvar: FloatArray, t: int, power_kw: FloatArray, phase_share: FloatArray
-) -> float:
-    """Loading ratio of the most loaded phase with hubs of shares of the phases."""
-    most = 0.0
-    for f in range(3):
-        total = base_kw[f]
-        for h in range(power_kw.shape[0]):
-            total += power_kw[h] * phase_share[t, h, f]
-        most = max(most, np.hypot(total, base_kvar[f]))
-    return 3.0 * most / rated_kva
-
-
 @kernel
 def _forward(
     policy: int,
@@ -243,137 +195,89 @@ def _forward(
     steps, count = firm_kw.shape
     steps_per_day = 24.0 / step_h
     backlog_kwh, car_left_kwh = np.zeros(count), car_needed_kwh.copy()
-    credit_kwh, trial_credit_kwh = np.zeros(count), np.zeros(count)
-    wanted, floor, most = np.empty(count), np.empty(count), np.empty(count)
-    usable, shared, power = np.empty(count), np.empty(count), np.empty(count)
-    waits = np.zeros(count, dtype=np.bool_)
+    credit_kwh, credit_after_kwh = np.zeros(count), np.zeros(count)
+    wanted, floor, most, usable = np.empty(count), np.empty(count), np.empty(count), np.empty(count)
+    given, power, shared, shares = np.empty(count), np.empty(count), np.empty(count), np.empty((count, 3))
+    waits, unused = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
     room, free, drawn = np.empty(3), np.empty(3), np.empty(3)
     top_oil, winding, gradient = state[0], state[1], state[2]
     lost_today_h, today = 0.0, 0
     for t in range(steps):
         if day_of(t, steps_per_day) != today:
             lost_today_h, today = 0.0, day_of(t, steps_per_day)
-        by_loading = _CONTINGENCY if contingency[t] else _LOADING_RATIO
+        limited_by_loading = _CONTINGENCY if contingency[t] else _LOADING_RATIO
+        shares[:] = phase_share[t]
 
         # firm capacity: within the loading limit, then within what the base load after this step leaves
-        firm = firm_kw[t]
+        firm, ceiling, by_transformer = firm_kw[t], ratio_limit[t], limited_by_loading
         firm[:] = reserved_kw[t]
-        most_ratio = ratio_limit[t]
-        _set_room(most_ratio, rated_kva, base_kw[t], base_kvar[t], room)
-        if _cut_to_room(firm, t, phase_share, room):
-            firm_reason[t] = by_loading
-        ratio, limited = largest_loading(
+        set_room(ceiling, rated_kva, base_kw[t], base_kvar[t], room)
+        if cut_to_room(firm, shares, room):
+            firm_reason[t] = limited_by_loading
+        allowed, limited = largest_loading(
             constants, inner_count, inner_h, upgraded, steps_per_day, t,
-            _loading(rated_kva, base_kw[t], base_kvar[t], t, firm, phase_share), top_oil, winding, gradient,
+            loading_of_hubs(rated_kva, base_kw[t], base_kvar[t], firm, shares), top_oil, winding, gradient,
             lost_today_h, ambient_c, firm_hot_spot_c, base_top_oil_limit_c, base_hot_spot_limit_c, base_top_oil_limit_c,
             base_life_limit_h, base_oil_target_c, base_gradient_k, horizon,
         )  # fmt: skip
-        by_transformer = by_loading
         if limited != WITHIN:
-            firm_reason[t] = by_transformer = limited
-            most_ratio = ratio
-            _set_room(most_ratio, rated_kva, base_kw[t], base_kvar[t], room)
-            _cut_to_room(firm, t, phase_share, room)
+            ceiling, by_transformer = allowed, limited
+            firm_reason[t] = limited
+            set_room(ceiling, rated_kva, base_kw[t], base_kvar[t], room)
+            cut_to_room(firm, shares, room)
 
-        # what each hub wants now, and would lose by waiting
-        for h in range(count):
-            wanted[h] = wanted_kw(
-                h, t, step_h, backlog_kwh, demand_kw, cars, first_car, car_left_kwh, car_most_kw
-            )  # fmt: skip
-            urgent = urgent_kw(
-                h, t, step_h, backlog_kwh, demand_kw, waitable_kwh, first_car, car_left_kwh, car_most_kw,
-                car_waitable_kwh,
-            )  # fmt: skip
-            needs = max(wanted[h], min_kw[h]) if wanted[h] > least_kw[h] else 0.0
-            noticed = min(noticed_kw[t, h], most_kw[t, h])
-            usable[h] = max(min(needs, most_kw[t, h]), noticed)
-            most[h] = max(0.0, usable[h] - firm[h])
-            floor[h] = min(
-                most[h], max(0.0, max(min(urgent, wanted[h]) if may_insist[t, h] else 0.0, noticed) - firm[h])
-            )
-            if spares[t]:
-                most[h] = floor[h]
-                usable[h] = max(usable[h] if floor[h] > 0.0 else 0.0, noticed)
+        set_wants(
+            t, step_h, backlog_kwh, demand_kw, cars, waitable_kwh, may_insist, spares[t], noticed_kw, most_kw, min_kw,
+            least_kw, first_car, car_left_kwh, car_most_kw, car_waitable_kwh, firm, wanted, usable, most, floor,
+        )  # fmt: skip
 
-        # conditional capacity: within the loading limit, then within what is reserved after this step
-        for attempt in range(2):
-            _set_room(most_ratio, rated_kva, base_kw[t], base_kvar[t], room)
-            for f in range(3):
-                free[f] = room[f]
-                for h in range(count):
-                    free[f] -= firm[h] * phase_share[t, h, f]
-                # firm capacity stays where heat leaves no room for more
-                room[f] -= min(0.0, free[f])
-            share(policy, free, phase_share[t], floor, most, weight, rank, shared)
-            trial_credit_kwh[:] = credit_kwh
-            for h in range(count):
-                power[h] = firm[h] + shared[h]
-            if take_turns(t, step_h, room, min_kw, usable, phase_share, trial_credit_kwh, power, waits) > 0:
-                _share_what_is_left(
-                    policy, t, room, firm, most, weight, rank, phase_share, waits, power, free, shared
+        # conditional capacity: within the loading limit, then within what is reserved after this step; what hubs cannot
+        # use of their share is shared again
+        given[:] = firm
+        unused[:] = False
+        within_heat, rounds = False, 0
+        while True:
+            set_room(ceiling, rated_kva, base_kw[t], base_kvar[t], room)
+            credit_after_kwh[:] = credit_kwh
+            share_step(
+                policy, t, step_h, room, free, given, floor, most, usable, weight, rank, shares, on_phase, spread, cars,
+                min_kw, credit_after_kwh, waits, shared, power, phase_kw, cars_served, drawn,
+            )  # fmt: skip
+            if not within_heat:
+                allowed, limited = largest_loading(
+                    constants, inner_count, inner_h, upgraded, steps_per_day, t,
+                    loading_of_phases(rated_kva, base_kw[t], base_kvar[t], drawn), top_oil, winding, gradient,
+                    lost_today_h, ambient_c, conditional_hot_spot_c, base_top_oil_limit_c, reserved_hot_spot_limit_c,
+                    reserved_top_oil_limit_c, reserved_life_limit_h, reserved_oil_target_c, reserved_gradient_k, horizon,
                 )  # fmt: skip
-            for f in range(3):
-                drawn[f] = 0.0
-                for h in range(count):
-                    phase_kw[t, h, f] = power[h] * phase_share[t, h, f]
-                    drawn[f] += phase_kw[t, h, f]
-            for h in range(count):
-                if not spread[h] or cars[t, h] <= 0 or power[h] == 0.0:
+                if limited != WITHIN:
+                    ceiling, by_transformer, within_heat = allowed, limited, True
                     continue
-                for f in range(3):
-                    drawn[f] -= phase_kw[t, h, f]
-                    free[f] = room[f] - drawn[f]
-                power[h] = spread_cars(free, on_phase[h], cars[t, h], min_kw[h], power[h], phase_kw[t, h])
-                for f in range(3):
-                    drawn[f] += phase_kw[t, h, f]
-            ratio = _loading_of_phases(rated_kva, base_kw[t], base_kvar[t], drawn)
-            if attempt == 1:
-                break
-            most_ratio, limited = largest_loading(
-                constants, inner_count, inner_h, upgraded, steps_per_day, t, ratio, top_oil, winding, gradient,
-                lost_today_h, ambient_c, conditional_hot_spot_c, base_top_oil_limit_c, reserved_hot_spot_limit_c,
-                reserved_top_oil_limit_c, reserved_life_limit_h, reserved_oil_target_c, reserved_gradient_k, horizon,
+            left_over = use_step(
+                t, step_h, backlog_kwh, demand_kw, cars, min_kw, least_kw, first_car, car_left_kwh, car_most_kw,
+                car_reach_kwh, right_kw, noticed_kw, most_kw, spread, firm, power, phase_kw, cars_served, used_kw,
+                car_kw, drawn, given, usable, most, floor, unused,
             )  # fmt: skip
-            if limited == WITHIN:
+            rounds += 1
+            if not left_over or rounds > _MOST_ROUNDS:
                 break
-            by_transformer = limited
 
-        # the hubs use what they got, and keep no more than they use or have a right to
-        credit_kwh[:] = trial_credit_kwh
+        credit_kwh[:] = credit_after_kwh
         for h in range(count):
-            used_kw[t, h] = serve(
-                h, t, step_h, power[h], min_kw[h], backlog_kwh, demand_kw, cars, first_car, car_left_kwh,
-                car_most_kw, car_reach_kwh, car_kw,
-            )  # fmt: skip
-            cars_served[t, h] = cars_that_charge(power[h], min_kw[h], cars[t, h])
+            capacity_kw[t, h] = power[h]
+            settle(h, t, step_h, used_kw[t, h], backlog_kwh, demand_kw, first_car, car_left_kwh, car_kw)
             if wanted[h] > used_kw[t, h] + least_kw[h]:
                 reason[t, h] = by_transformer
-                if waits[h] or used_kw[t, h] < power[h] - least_kw[h]:
-                    reason[t, h] = _ROTATION
-                elif power[h] >= most_kw[t, h] - least_kw[h]:
+                if power[h] >= most_kw[t, h] - least_kw[h] or most_kw[t, h] < min_kw[h]:
                     reason[t, h] = limited_by[t, h]
-            right = min(firm[h], right_kw[t, h])
-            kept = max(right if right >= min_kw[h] else 0.0, min(noticed_kw[t, h], most_kw[t, h]))
-            if used_kw[t, h] > 0.0:
-                kept = max(kept, used_kw[t, h], min_kw[h])
-            if kept < power[h]:
-                for f in range(3):
-                    drawn[f] -= phase_kw[t, h, f]
-                    free[f] = room[f] - drawn[f]
-                    phase_kw[t, h, f] *= kept / power[h]
-                power[h] = kept
-                cars_served[t, h] = cars_that_charge(kept, min_kw[h], cars[t, h])
-                if spread[h] and 0 < cars_served[t, h] <= cars[t, h]:
-                    power[h] = spread_cars(free, on_phase[h], cars[t, h], min_kw[h], kept, phase_kw[t, h])
-                    used_kw[t, h] = min(used_kw[t, h], power[h])
-                for f in range(3):
-                    drawn[f] += phase_kw[t, h, f]
-            capacity_kw[t, h] = power[h]
+                elif waits[h] or unused[h]:
+                    reason[t, h] = _ROTATION
 
         # and the transformer warms up as if they used all of it
-        ratio = _loading_of_phases(rated_kva, base_kw[t], base_kvar[t], drawn)
-        loading_ratio[t] = ratio
-        rise, hot_spot_gradient = targets(constants[0], constants[1], constants[2], constants[3], constants[4], ratio)
+        loading_ratio[t] = loading_of_phases(rated_kva, base_kw[t], base_kvar[t], drawn)
+        rise, hot_spot_gradient = targets(
+            constants[0], constants[1], constants[2], constants[3], constants[4], loading_ratio[t]
+        )
         oil_target, winding_target = ambient_c[t] + rise, constants[5] * hot_spot_gradient
         gradient_target = winding_target - hot_spot_gradient
         for _ in range(inner_count):
@@ -382,36 +286,3 @@ def _forward(
             gradient = gradient_target + constants[8] * (gradient - gradient_target)
             if base_life_limit_h[0] < np.inf:
                 lost_today_h += ageing_rate(top_oil + winding - gradient, upgraded) * inner_h
-
-
-@inner_kernel
-def _share_what_is_left(
-    policy: int,
-    t: int,
-    room_kw: FloatArray,
-    firm_kw: FloatArray,
-    most_kw: FloatArray,
-    weight: FloatArray,
-    rank: IntArray,
-    phase_share: FloatArray,
-    waits: BoolArray,
-    power_kw: FloatArray,
-    free_kw: FloatArray,
-    shared_kw: FloatArray,
-) -> None:
-    """Share what the hubs that wait leave between those that do not."""
-    count = power_kw.shape[0]
-    has_kw, may_kw = np.zeros(count), np.zeros(count)
-    for f in range(3):
-        free_kw[f] = room_kw[f]
-    for h in range(count):
-        if waits[h] or power_kw[h] == 0.0:
-            continue
-        has_kw[h] = max(0.0, power_kw[h] - firm_kw[h])
-        may_kw[h] = max(most_kw[h], has_kw[h])
-        for f in range(3):
-            free_kw[f] -= (power_kw[h] - has_kw[h]) * phase_share[t, h, f]
-    share(policy, free_kw, phase_share[t], has_kw, may_kw, weight, rank, shared_kw)
-    for h in range(count):
-        if may_kw[h] > 0.0:
-            power_kw[h] += max(0.0, shared_kw[h] - has_kw[h])

@@ -65,13 +65,15 @@ def prove(
     budget: Budget,
 ) -> EnergyBound:
     """Bound the worth of all that any plan with the same firm capacity can serve."""
-    by_firm = float(worth.per_kwh @ served_by_firm_kwh(hubs, problem.grid.step_h, plan.firm_kw))
+    # less than a car's minimum is of no use, and other hubs may have it
+    firm_kw = np.where(plan.firm_kw >= hubs.min_kw, plan.firm_kw, 0.0)
+    by_firm = float(worth.per_kwh @ served_by_firm_kwh(hubs, problem.grid.step_h, firm_kw))
     class_worth = np.zeros(int(worth.rank.max()) + 1)
     class_worth[worth.rank] = worth.per_kwh
     plan_kw = np.zeros((len(class_worth), problem.grid.step_count))
-    np.add.at(plan_kw, worth.rank, np.maximum(0.0, plan.used_kw - plan.firm_kw).T)
+    np.add.at(plan_kw, worth.rank, np.maximum(0.0, plan.used_kw - firm_kw).T)
     conditional = bound_energy(
-        problem.grid, transformer, problem.transformer, dataclasses.replace(hubs, rank=worth.rank), plan.firm_kw,
+        problem.grid, transformer, problem.transformer, dataclasses.replace(hubs, rank=worth.rank), firm_kw,
         class_worth, plan_kw, worth.served(plan) - by_firm, budget,
     )  # fmt: skip
     return dataclasses.replace(conditional, value=conditional.value + by_firm)

@@ -12,6 +12,9 @@ from evflex.engine.timegrid import TimeGrid
 from evflex.engine.validation import Rules
 
 ANY_COUNT = -1
+# A terawatt: what is larger is no hub, and its sums would lose what others are given.
+MOST_KW = 1e9
+LEAST_WEIGHT, MOST_WEIGHT = 1e-9, 1e9
 _LEAST_CURRENT_A = 6.0
 
 
@@ -52,11 +55,11 @@ class Hub:
         demand_kw: Power wanted in each step; what is curtailed is wanted later, (T,); length 0 with sessions.
         connected_evs: Cars connected in each step, ``ANY_COUNT`` where that is not known, (T,); length 0 with sessions.
         sessions: Cars one by one; none with ``demand_kw``.
-        max_kw: Largest power of the hub's connection, > 0.
+        max_kw: Largest power of the hub's connection, > 0; like all powers and energies at most 1e9.
         min_kw_per_ev: Least power at which a car charges, >= 0.
         phases: Phases that the hub is connected to.
         phases_per_ev: Phases that each car uses: 1, or 0 for all of the hub's.
-        weight: > 0, for WEIGHTED_PROPORTIONAL_FAIR.
+        weight: 1e-9 to 1e9, for WEIGHTED_PROPORTIONAL_FAIR.
         firm_kw: Capacity that is always there, (T,).
         conditional_kw: Capacity on top that may be curtailed, (T,).
         priority: The higher, the earlier served with PRIORITY.
@@ -109,17 +112,20 @@ class Hub:
         """Report every broken rule."""
         steps = grid.step_count
         rules.check(bool(self.hub_id), f"{path}.hub_id", "must not be empty")
-        for name in ("max_kw", "weight"):
-            value = getattr(self, name)
-            rules.check(isfinite(value) and value > 0.0, f"{path}.{name}", f"must be finite and > 0, is {value:g}")
+        ok = isfinite(self.max_kw) and 0.0 < self.max_kw <= MOST_KW
+        rules.check(ok, f"{path}.max_kw", f"must be > 0 and at most {MOST_KW:g}, is {self.max_kw:g}")
+        ok = LEAST_WEIGHT <= self.weight <= MOST_WEIGHT
+        rule = f"must lie between {LEAST_WEIGHT:g} and {MOST_WEIGHT:g}"
+        rules.check(ok, f"{path}.weight", f"{rule}, is {self.weight:g}")
         for name in ("min_kw_per_ev", "curtailment_price_per_kwh"):
             value = getattr(self, name)
-            rules.check(isfinite(value) and value >= 0.0, f"{path}.{name}", f"must be finite and >= 0, is {value:g}")
+            rule = f"must be >= 0 and at most {MOST_KW:g}"
+            rules.check(isfinite(value) and 0.0 <= value <= MOST_KW, f"{path}.{name}", f"{rule}, is {value:g}")
         rules.check(
             self.phases_per_ev in (0, 1), f"{path}.phases_per_ev", f"must be 0 (all) or 1, is {self.phases_per_ev}"
         )
         for name in ("firm_kw", "conditional_kw", "noticed_kw"):
-            rules.array(f"{path}.{name}", getattr(self, name), (steps,), minimum=0.0)
+            _check_power(rules, f"{path}.{name}", getattr(self, name), steps)
         self._validate_demand(rules, grid, path)
 
     def _validate_demand(self, rules: Rules, grid: TimeGrid, path: str) -> None:
@@ -129,7 +135,7 @@ class Hub:
             rules.check(empty, f"{path}.sessions", "must be empty where demand_kw or connected_evs is given")
             self._validate_sessions(rules, path)
             return
-        rules.array(f"{path}.demand_kw", self.demand_kw, (steps,), minimum=0.0)
+        _check_power(rules, f"{path}.demand_kw", self.demand_kw, steps)
         if rules.length(f"{path}.connected_evs", self.connected_evs.shape[0], (steps,)):
             for k in np.flatnonzero(self.connected_evs < ANY_COUNT).tolist():
                 rules.check(False, f"{path}.connected_evs[{k}]", f"must be >= 0, is {self.connected_evs[k]}")
@@ -148,15 +154,21 @@ class Hub:
             table, "departure_time", late & np.isfinite(arrival), "must be set and after arrival_time", departure
         )
         needed, power = cars.energy_needed_kwh, cars.max_charge_kw
-        bad = ~(np.isfinite(needed) & (needed >= 0.0))
-        rules.rows(table, "energy_needed_kwh", bad, "must be finite and >= 0", needed)
-        bad = ~(np.isfinite(power) & (power > 0.0))
-        rules.rows(table, "max_charge_kw", bad, "must be finite and > 0", power)
+        bad = ~((needed >= 0.0) & (needed <= MOST_KW))
+        rules.rows(table, "energy_needed_kwh", bad, f"must be >= 0 and at most {MOST_KW:g}", needed)
+        bad = ~((power > 0.0) & (power <= MOST_KW))
+        rules.rows(table, "max_charge_kw", bad, f"must be > 0 and at most {MOST_KW:g}", power)
 
     @property
     def car_phase_count(self) -> int:
         """Phases that one car loads."""
         return 1 if self.phases_per_ev == 1 else int(ACTIVE[self.phases].sum())
+
+
+def _check_power(rules: Rules, path: str, power_kw: FloatArray, steps: int) -> None:
+    if rules.array(path, power_kw, (steps,), minimum=0.0):
+        for k in np.flatnonzero(power_kw > MOST_KW).tolist():
+            rules.check(False, f"{path}[{k}]", f"must be at most {MOST_KW:g}, is {power_kw[k]:g}")
 
 
 def default_min_kw_per_ev(phases: PhaseConnection, phases_per_ev: int) -> float:

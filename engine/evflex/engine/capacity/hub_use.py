@@ -1,4 +1,4 @@
-"""What a hub wants in a step, what it would lose by waiting, and which of its cars use what it gets."""
+"""What a hub uses of what it gets in a step, and which of its cars."""
 
 from __future__ import annotations
 
@@ -23,51 +23,7 @@ def use_of_capacity(hubs: PreparedHubs, step_h: float, capacity_kw: FloatArray) 
 
 
 @inner_kernel
-def wanted_kw(
-    h: int,
-    t: int,
-    step_h: float,
-    backlog_kwh: FloatArray,
-    demand_kw: FloatArray,
-    cars: IntArray,
-    first_car: IntArray,
-    car_left_kwh: FloatArray,
-    car_most_kw: FloatArray,
-) -> float:
-    """Power that hub h could use in step t, without regard to any limit of the hub."""
-    if first_car[h + 1] == first_car[h]:
-        return backlog_kwh[h] / step_h + demand_kw[t, h] if cars[t, h] != 0 else 0.0
-    wanted = 0.0
-    for j in range(first_car[h], first_car[h + 1]):
-        wanted += min(car_most_kw[t, j], car_left_kwh[j] / step_h)
-    return wanted
-
-
-@inner_kernel
-def urgent_kw(
-    h: int,
-    t: int,
-    step_h: float,
-    backlog_kwh: FloatArray,
-    demand_kw: FloatArray,
-    waitable_kwh: FloatArray,
-    first_car: IntArray,
-    car_left_kwh: FloatArray,
-    car_most_kw: FloatArray,
-    car_waitable_kwh: FloatArray,
-) -> float:
-    """Power of hub h in step t that cannot wait."""
-    if first_car[h + 1] == first_car[h]:
-        return max(0.0, (backlog_kwh[h] - waitable_kwh[t, h]) / step_h + demand_kw[t, h])
-    urgent = 0.0
-    for j in range(first_car[h], first_car[h + 1]):
-        late = (car_left_kwh[j] - car_waitable_kwh[t, j]) / step_h
-        urgent += min(car_most_kw[t, j], max(0.0, late))
-    return urgent
-
-
-@inner_kernel
-def serve(
+def use(
     h: int,
     t: int,
     step_h: float,
@@ -82,17 +38,14 @@ def serve(
     car_reach_kwh: FloatArray,
     car_kw: FloatArray,
 ) -> float:
-    """Use of what hub h is given in step t; moves backlog and cars, fills the cars' row of ``car_kw``.
+    """Use of what hub h is given in step t; fills the cars' row of ``car_kw`` and moves nothing.
 
     Cars begin in order of laxity (time left less time needed): the minimum of each first, as far as it goes, then more.
     A car that needs less than the minimum to be full charges for a part of the step.
     """
     begin, end = first_car[h], first_car[h + 1]
     if begin == end:
-        wanted = backlog_kwh[h] / step_h + demand_kw[t, h]
-        used = min(given_kw, wanted) if cars[t, h] != 0 else 0.0
-        backlog_kwh[h] = max(0.0, (wanted - used) * step_h)
-        return used
+        return min(given_kw, backlog_kwh[h] / step_h + demand_kw[t, h]) if cars[t, h] != 0 else 0.0
     laxity_h = np.empty(end - begin)
     for j in range(begin, end):
         slack = car_reach_kwh[t, j] - car_left_kwh[j]
@@ -115,8 +68,26 @@ def serve(
             more = min(left, min(car_most_kw[t, j], car_left_kwh[j] / step_h) - car_kw[t, j])
             car_kw[t, j] += more
             left -= more
-        car_left_kwh[j] = max(0.0, car_left_kwh[j] - car_kw[t, j] * step_h)
     return given_kw - left
+
+
+@inner_kernel
+def settle(
+    h: int,
+    t: int,
+    step_h: float,
+    used_kw: float,
+    backlog_kwh: FloatArray,
+    demand_kw: FloatArray,
+    first_car: IntArray,
+    car_left_kwh: FloatArray,
+    car_kw: FloatArray,
+) -> None:
+    """Take what hub h used in step t from what it still wants."""
+    if first_car[h] == first_car[h + 1]:
+        backlog_kwh[h] = max(0.0, backlog_kwh[h] + (demand_kw[t, h] - used_kw) * step_h)
+    for j in range(first_car[h], first_car[h + 1]):
+        car_left_kwh[j] = max(0.0, car_left_kwh[j] - car_kw[t, j] * step_h)
 
 
 @kernel
@@ -137,7 +108,8 @@ def _use(
     car_kw = np.zeros(car_most_kw.shape)
     for t in range(steps):
         for h in range(count):
-            used_kw[t, h] = serve(
+            used_kw[t, h] = use(
                 h, t, step_h, capacity_kw[t, h], min_kw[h], backlog_kwh, demand_kw, cars, first_car, car_left_kwh,
                 car_most_kw, car_reach_kwh, car_kw,
             )  # fmt: skip
+            settle(h, t, step_h, used_kw[t, h], backlog_kwh, demand_kw, first_car, car_left_kwh, car_kw)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evflex.engine.capacity.hub_use import LEAST_KW
 from evflex.engine.kernels import inner_kernel
-from evflex.engine.supply_tree import BoolArray, FloatArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 
 @inner_kernel
@@ -20,7 +20,6 @@ def cars_that_charge(power_kw: float, min_kw: float, cars: int) -> int:
 
 @inner_kernel
 def take_turns(
-    t: int,
     step_h: float,
     room_kw: FloatArray,
     min_kw: FloatArray,
@@ -35,12 +34,11 @@ def take_turns(
     A hub earns the energy that its share would have been, and pays for what it gets; so over time each gets its share.
 
     Args:
-        t: Step.
         step_h: Length of a step in hours.
         room_kw: Power for all hubs on L1, L2, L3, (3,).
         min_kw: Least power of a car, (H,).
         most_kw: What a hub may and can use, at least the minimum where it can use anything, (H,).
-        phase_share: (T, H, 3).
+        phase_share: (H, 3).
         credit_kwh: Of each hub; moved, (H,).
         power_kw: Share of each hub; replaced by what it gets, (H,).
         waits: Filled with whether it is another hub's turn, (H,).
@@ -57,16 +55,13 @@ def take_turns(
             credit_kwh[h] += power_kw[h] * step_h
             power_kw[h] = 0.0
         for f in range(3):
-            left_kw[f] -= power_kw[h] * phase_share[t, h, f]
+            left_kw[f] -= power_kw[h] * phase_share[h, f]
     for _ in range(changed):
         best = -1
         for h in range(count):
-            if not waits[h] or most_kw[h] < min_kw[h] - LEAST_KW or power_kw[h] > 0.0:
+            if not waits[h] or most_kw[h] < min_kw[h] - LEAST_KW:
                 continue
-            fits = True
-            for f in range(3):
-                fits &= min_kw[h] * phase_share[t, h, f] <= left_kw[f] + LEAST_KW
-            if fits and (best < 0 or credit_kwh[h] > credit_kwh[best]):
+            if (best < 0 or credit_kwh[h] > credit_kwh[best]) and _fits(min_kw[h], phase_share[h], left_kw):
                 best = h
         if best < 0:
             break
@@ -74,8 +69,52 @@ def take_turns(
         power_kw[best] = min_kw[best]
         credit_kwh[best] -= min_kw[best] * step_h
         for f in range(3):
-            left_kw[f] -= min_kw[best] * phase_share[t, best, f]
+            left_kw[f] -= min_kw[best] * phase_share[best, f]
     return changed
+
+
+@inner_kernel
+def begin_with_what_is_left(
+    room_kw: FloatArray,
+    min_kw: FloatArray,
+    most_kw: FloatArray,
+    rank: IntArray,
+    phase_share: FloatArray,
+    power_kw: FloatArray,
+    waits: BoolArray,
+) -> int:
+    """Give the minimum of a car to hubs that have nothing, where the others leave so much; returns to how many.
+
+    Arguments as of :func:`take_turns`; ``rank`` says who is first.
+    """
+    count, begun = power_kw.shape[0], 0
+    left_kw = room_kw.copy()
+    for h in range(count):
+        for f in range(3):
+            left_kw[f] -= power_kw[h] * phase_share[h, f]
+    while True:
+        best = -1
+        for h in range(count):
+            if power_kw[h] > 0.0 or min_kw[h] == 0.0 or most_kw[h] < max(min_kw[h] - LEAST_KW, LEAST_KW):
+                continue
+            if (best < 0 or rank[h] < rank[best]) and _fits(min_kw[h], phase_share[h], left_kw):
+                best = h
+        if best < 0:
+            return begun
+        begun += 1
+        waits[best] = False
+        power_kw[best] = min_kw[best]
+        for f in range(3):
+            left_kw[f] -= min_kw[best] * phase_share[best, f]
+
+
+@inner_kernel
+def _fits(power_kw: float, phase_share: FloatArray, left_kw: FloatArray) -> bool:
+    """Whether a power of shares of the phases, (3,), fits what is left of each."""
+    fits = True
+    for f in range(3):
+        fits &= power_kw * phase_share[f] <= left_kw[f] + LEAST_KW
+    return fits
 
 
 @inner_kernel
@@ -86,8 +125,8 @@ def spread_cars(
     min_kw: float,
     power_kw: float,
     phase_kw: FloatArray,
-) -> float:
-    """Put single-phase cars of a hub that are fewer than those connected onto the phases with most room.
+) -> tuple[float, int]:
+    """Put single-phase cars of a hub that charge, all of those connected or fewer, onto the phases with most room.
 
     Args:
         room_kw: Power for this hub on L1, L2, L3, (3,).
@@ -98,7 +137,7 @@ def spread_cars(
         phase_kw: Filled with the hub's power on each phase, (3,).
 
     Returns:
-        Power that fits, at most ``power_kw``, 0 or at least the minimum.
+        Power that fits, at most ``power_kw``, 0 or at least the minimum, and the number of cars that charge with it.
     """
     phases = int(on_phase.sum())
     for charging in range(cars_that_charge(power_kw, min_kw, cars), 0, -1):
@@ -124,7 +163,37 @@ def spread_cars(
         if fitting * each_kw >= min_kw - LEAST_KW:
             for f in range(3):
                 phase_kw[f] *= fitting
-            return fitting * power_kw
+            return fitting * power_kw, charging
     for f in range(3):
         phase_kw[f] = 0.0
-    return 0.0
+    return 0.0, 0
+
+
+@inner_kernel
+def keep_fewer(kept_kw: float, min_kw: float, charging: int, phase_kw: FloatArray) -> tuple[float, int]:
+    """Lower a hub's power to what it keeps; of cars spread over phases those on the fullest phase stop, one by one.
+
+    Args:
+        kept_kw: Power that it keeps, below that of ``phase_kw``, 0 or at least the minimum.
+        min_kw: Least power of a car.
+        charging: Cars that charge, each with the same power.
+        phase_kw: The hub's power on each phase; lowered, (3,).
+
+    Returns:
+        Power that is left, at most ``kept_kw``, and the number of cars that charge with it.
+    """
+    power_kw = phase_kw[0] + phase_kw[1] + phase_kw[2]
+    each_kw = power_kw / charging
+    while charging > 1 and charging * min_kw > kept_kw + LEAST_KW:
+        fullest = 0
+        for f in range(1, 3):
+            if phase_kw[f] > phase_kw[fullest] + 0.5 * each_kw:
+                fullest = f
+        phase_kw[fullest] = max(0.0, phase_kw[fullest] - each_kw)
+        charging -= 1
+    power_kw = charging * each_kw
+    factor = min(1.0, kept_kw / power_kw)
+    for f in range(3):
+        # a phase without cars holds the rest of a subtraction
+        phase_kw[f] = phase_kw[f] * factor if phase_kw[f] > 0.5 * each_kw else 0.0
+    return power_kw * factor, charging if kept_kw > LEAST_KW else 0

@@ -8,15 +8,12 @@ from math import inf, isfinite
 
 import numpy as np
 
-from evflex.engine.capacity.hub import ANY_COUNT, default_min_kw_per_ev
+from evflex.engine.capacity.hub import ANY_COUNT, LEAST_WEIGHT, MOST_KW, MOST_WEIGHT, default_min_kw_per_ev
 from evflex.engine.capacity.model import AllocationPolicy
 from evflex.engine.capacity.transformer import ThermalState, Transformer, check_rated_kva
 from evflex.engine.supply_tree import ACTIVE, PHASE_COUNT, FloatArray, IntArray, PhaseConnection
 from evflex.engine.validation import Rules
 
-# A terawatt: what is larger is no hub, and its sums would lose what others are given.
-_MOST_KW = 1e9
-_LEAST_WEIGHT, _MOST_WEIGHT = 1e-9, 1e9
 _RANGES = {
     "max_silence_s": ("max_silence_duration", 1.0, 900.0, "between 1 s and 15 min"),
     "rotation_s": ("rotation_duration", 10.0, 900.0, "between 10 s and 15 min"),
@@ -112,14 +109,14 @@ class TrackedHubs:
             rules.check(bool(hub_id), f"{path}[{i}].hub_id", "must not be empty")
             first = seen.setdefault(hub_id, i)
             rules.check(first == i, f"{path}[{i}].hub_id", f"must be unique, repeats {path}[{first}]: {hub_id!r}")
-        bad = ~((self.max_kw > 0.0) & (self.max_kw <= _MOST_KW))
-        rules.rows(path, "max_kw", bad, f"must be > 0 and at most {_MOST_KW:g}", self.max_kw)
-        bad = ~((self.weight >= _LEAST_WEIGHT) & (self.weight <= _MOST_WEIGHT))
-        rules.rows(path, "weight", bad, f"must lie between {_LEAST_WEIGHT:g} and {_MOST_WEIGHT:g}", self.weight)
+        bad = ~((self.max_kw > 0.0) & (self.max_kw <= MOST_KW))
+        rules.rows(path, "max_kw", bad, f"must be > 0 and at most {MOST_KW:g}", self.max_kw)
+        bad = ~((self.weight >= LEAST_WEIGHT) & (self.weight <= MOST_WEIGHT))
+        rules.rows(path, "weight", bad, f"must lie between {LEAST_WEIGHT:g} and {MOST_WEIGHT:g}", self.weight)
         for name in ("min_kw_per_ev", "firm_kw", "conditional_kw"):
             value = getattr(self, name)
-            bad = ~((value >= 0.0) & (value <= _MOST_KW))
-            rules.rows(path, name, bad, f"must be >= 0 and at most {_MOST_KW:g}", value)
+            bad = ~((value >= 0.0) & (value <= MOST_KW))
+            rules.rows(path, name, bad, f"must be >= 0 and at most {MOST_KW:g}", value)
         price = self.curtailment_price_per_kwh
         bad = ~(np.isfinite(price) & (price >= 0.0))
         rules.rows(path, "curtailment_price_per_kwh", bad, "must be finite and >= 0", price)
@@ -175,8 +172,8 @@ class TrackerSetup:
     def validate(self, rules: Rules) -> None:
         """Report every broken rule."""
         self.transformer.validate(rules, 1)
-        ok = not self.transformer.rated_kva > _MOST_KW
-        rules.check(ok, "transformer.rated_kva", f"must be at most {_MOST_KW:g}, is {self.transformer.rated_kva:g}")
+        ok = not self.transformer.rated_kva > MOST_KW
+        rules.check(ok, "transformer.rated_kva", f"must be at most {MOST_KW:g}, is {self.transformer.rated_kva:g}")
         self.hubs.validate(rules)
         check_rated_kva(rules, "n1_rated_kva", self.n1_rated_kva)
         for name, (field, low, high, rule) in _RANGES.items():

@@ -54,14 +54,16 @@ def binding_faults(problem: AllocationProblem, allocation: Allocation) -> Iterat
         yield f"hub {h}, step {k}: gets {allocation.power_kw[h, k]:.6g} of {wanted[h, k]:.6g} kW, and no reason is told"
     by_limit: list[tuple[int, int, BindingReason]] = []
     for k, h, reason in rows:
-        hub, power = problem.hubs[h], allocation.power_kw[h, k]
+        hub, has = problem.hubs[h], allocation.capacity_kw[h, k]
         if lack[h, k] <= 1e-9 * scale[h]:
             yield f"hub {h}, step {k}: {reason.name}, but it gets what it wants"
+        elif reason in (BindingReason.AGREEMENT, BindingReason.HUB_LIMIT) and most_kw(hub)[k] < hub.min_kw_per_ev:
+            continue  # what it may have is not enough for one car
         elif reason == BindingReason.AGREEMENT:
-            if power < hub.firm_kw[k] + hub.conditional_kw[k] - _LACK * scale[h]:
+            if has < hub.firm_kw[k] + hub.conditional_kw[k] - _LACK * scale[h]:
                 yield f"hub {h}, step {k}: AGREEMENT leaves it more"
         elif reason == BindingReason.HUB_LIMIT:
-            if power < hub.max_kw - _LACK * scale[h]:
+            if has < hub.max_kw - _LACK * scale[h]:
                 yield f"hub {h}, step {k}: HUB_LIMIT leaves it more"
         elif reason == BindingReason.ROTATION:
             if hub.min_kw_per_ev <= 0.0:
