@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from evflex.engine.capacity.hub_use import use
-from evflex.engine.capacity.minimums import begin_with_what_is_left, cars_that_charge, keep_fewer, spread_cars, take_turns
+from evflex.engine.capacity.minimums import (
+    begin_with_what_is_left,
+    cars_that_charge,
+    keep_fewer,
+    spread_cars,
+    take_turns,
+)
 from evflex.engine.capacity.sharing import share
 from evflex.engine.kernels import inner_kernel
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
