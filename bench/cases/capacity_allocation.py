@@ -30,8 +30,8 @@ _RATED_KVA, _N1_KVA = 630.0, 500.0
 def capacity_allocation(setting: Setting) -> Outcome:
     count = setting.pick(_HUBS, 10)
     outcome = Outcome(notes=[
-        f"{_HUBS} hubs behind {_RATED_KVA:g} kVA want twice of what it has in the evening, an hour of it in N-1; prices "
-        "of curtailment from 0 to 0.40, priorities from 0 to 3, weights from 1 to 3.",
+        f"{_HUBS} hubs behind {_RATED_KVA:g} kVA want twice of what it has in the evening, an hour of it in N-1; "
+        "prices of curtailment from 0 to 0.40, priorities from 0 to 3, weights from 1 to 3.",
         "The peer serves most energy under the loading limits, as one linear program with a power for each hub and "
         "step and rows for what has been wanted; it knows no temperatures, no policy, and is timed without building.",
     ])  # fmt: skip
@@ -83,7 +83,7 @@ def _problem(count: int, policy: AllocationPolicy) -> AllocationProblem:
         demand_kw = np.maximum(rng.normal(600.0 / count * wave, 5.0), 0.0)
         hubs.append(
             Hub.of_demand(
-                f"hub-{h}", demand_kw, max_kw=800.0 / count, firm_kw=100.0 / count, weight=1.0 + h % 3,
+                f"hub-{h}", demand_kw, max_kw=800.0 / count, firm_kw=30.0 / count, weight=1.0 + h % 3,
                 priority=h % 4, curtailment_price_per_kwh=0.1 * (h % 5),
             )
         )  # fmt: skip

@@ -100,7 +100,7 @@ def test_conditional_use_never_heats_the_transformer_so_that_firm_fails() -> Non
     """All is wanted early, while firm capacity of the evening needs a cool transformer."""
     base = [30.0] * 24 + [75.0] * 24
     hubs = [hub("firm", [0.0] * 48, firm_kw=30.0), hub("conditional", [100.0] * 24 + [0.0] * 24)]
-    limits = {"max_loading_ratio": 2.0, "max_hot_spot_c": 106.0}
+    limits: dict[str, Any] = {"max_loading_ratio": 2.0, "max_hot_spot_c": 106.0}
     problem = problem_of(base, hubs, step_s=QUARTER_S, ambient_c=20.0, **limits)
     plan = planned(problem)
     alone = planned(replace(problem, hubs=problem.hubs[:1]))
@@ -112,7 +112,7 @@ def test_conditional_use_never_heats_the_transformer_so_that_firm_fails() -> Non
 
 
 def test_a_short_overload_after_a_cold_night_is_used_and_a_long_one_is_not() -> None:
-    limits = {"max_loading_ratio": 2.0, "max_hot_spot_c": 98.0}
+    limits: dict[str, Any] = {"max_loading_ratio": 2.0, "max_hot_spot_c": 98.0}
     cold = [0.0] * 16
     short = problem_of(
         [*cold, 80.0, 80.0], [hub("a", [*cold, 60.0, 60.0])], step_s=QUARTER_S, ambient_c=-10.0, **limits
@@ -128,7 +128,7 @@ def test_a_short_overload_after_a_cold_night_is_used_and_a_long_one_is_not() -> 
 
 
 def test_loss_of_life_of_a_day_limits() -> None:
-    limits = {"max_loading_ratio": 2.0, "max_loss_of_life_h_per_day": 2.0}
+    limits: dict[str, Any] = {"max_loading_ratio": 2.0, "max_loss_of_life_h_per_day": 2.0}
     plan = planned(problem_of([60.0] * 24, [hub("a", [80.0] * 24)], ambient_c=20.0, **limits))
     assert plan.loss_of_life_h.sum() <= 2.0 + 1e-6
     assert plan.loss_of_life_h.sum() > 1.8
@@ -208,7 +208,7 @@ def test_firm_capacity_beyond_the_transformer_is_cut_alike_and_reported() -> Non
 
 def test_firm_capacity_that_heat_cuts_is_reported_with_that_reason() -> None:
     hubs = [hub("firm", [0.0] * 48, firm_kw=30.0), hub("conditional", [100.0] * 24 + [0.0] * 24)]
-    limits = {"max_loading_ratio": 2.0, "max_hot_spot_c": 112.0}
+    limits: dict[str, Any] = {"max_loading_ratio": 2.0, "max_hot_spot_c": 112.0}
     plan = planned(problem_of([30.0] * 24 + [90.0] * 24, hubs, step_s=QUARTER_S, ambient_c=20.0, **limits))
     assert {(row.hub, row.reason) for row in plan.violations} == {(0, BindingReason.HOT_SPOT)}
 
@@ -232,7 +232,7 @@ def test_the_same_input_gives_the_same_answer(seed: int) -> None:
 
 
 def curtailed_problem(steps: int = 24, **changes: Any) -> AllocationProblem:
-    limits = {"max_loading_ratio": 1.5, "max_hot_spot_c": 98.0} | changes
+    limits: dict[str, Any] = {"max_loading_ratio": 1.5, "max_hot_spot_c": 98.0} | changes
     return problem_of([60.0] * steps, [hub("a", [40.0] * steps), hub("b", [40.0] * steps)], ambient_c=20.0, **limits)
 
 

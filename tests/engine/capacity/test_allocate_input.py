@@ -1,4 +1,4 @@
-"""What is wrong with a problem is told by field, index and rule; what is absurd is refused before it is computed with."""
+"""What is wrong with a problem is told by field, index and rule; what is absurd is refused before it is planned."""
 
 from __future__ import annotations
 

@@ -51,7 +51,8 @@ def test_one_step_is_split_as_the_policy_says(seed: int, policy: AllocationPolic
     # there is no later step, so that all is a floor: what a hub does not get now is lost
     case = SharingCase(
         policy, problem.transformer.max_loading_ratio * 100.0 / 3.0 - base_kw - firm @ shares, shares, most, most,
-        np.array([one.weight for one in hubs]), np.unique(key, return_inverse=True)[1].astype(np.int64),
+        np.array([one.weight for one in hubs]),
+        np.unique(np.array(key, dtype=np.float64), return_inverse=True)[1].astype(np.int64),
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that the last digits of an asked 1e-13 were not reached

@@ -248,7 +248,8 @@ def _forward(
                     constants, inner_count, inner_h, upgraded, steps_per_day, t,
                     loading_of_phases(rated_kva, base_kw[t], base_kvar[t], drawn), top_oil, winding, gradient,
                     lost_today_h, ambient_c, conditional_hot_spot_c, base_top_oil_limit_c, reserved_hot_spot_limit_c,
-                    reserved_top_oil_limit_c, reserved_life_limit_h, reserved_oil_target_c, reserved_gradient_k, horizon,
+                    reserved_top_oil_limit_c, reserved_life_limit_h, reserved_oil_target_c, reserved_gradient_k,
+                    horizon,
                 )  # fmt: skip
                 if limited != WITHIN:
                     ceiling, by_transformer, within_heat = allowed, limited, True
