@@ -48,7 +48,7 @@ def pair(second: float) -> Any:
 
 INVALID = [
     (replace(sound(), grid=TimeGrid(START_UNIX_S, 0.0, 2)), "time_grid", "step_duration"),
-    (replace(sound(), n1_rated_kva=0.0), "n1_rated_kva", "> 0"),
+    (replace(sound(), n1_rated_kva=0.0), "n1_rated_kva", "between 0.001 and 1e+09"),
     (replace(sound(), contingency=np.zeros(3, dtype=np.bool_)), "grid_condition", "length 2"),
     (replace(sound(), hubs=()), "hubs", "at least one"),
     (replace(sound(), hubs=(sound().hubs[0],) * 2), "hubs[1].hub_id", "unique"),
@@ -62,10 +62,10 @@ INVALID = [
     (with_cars(session_ids=("x", "")), "hubs[1].sessions[1].session_id", "empty"),
     (with_cars(arrival_unix_s=pair(np.nan)), "hubs[1].sessions[1].arrival_time", "set"),
     (with_cars(departure_unix_s=START_UNIX_S + pair(-5.0)), "hubs[1].sessions[1].departure_time", "after"),
-    (with_transformer(rated_kva=0.0), "transformer.rated_kva", "> 0"),
+    (with_transformer(rated_kva=0.0), "transformer.rated_kva", "between 0.001 and 1e+09"),
     (with_transformer(max_loading_ratio=0.0), "transformer.max_loading_ratio", "> 0"),
     (with_transformer(ambient_c=pair(np.nan)), "ambient_c[1]", "finite"),
-    (with_base(phase_kw=np.array([[1.0, 1.0, 1.0], [1.0, np.nan, 1.0]])), "", "finite"),
+    (with_base(phase_kw=np.array([[1.0, 1.0, 1.0], [1.0, np.nan, 1.0]])), "loading.phase_kw", "within ±1e+09"),
     *((with_hub(**{name: value}), f"hubs[0].{name}", "1e+09")
       for name in ("max_kw", "weight") for value in (0.0, -1.0, np.nan, np.inf, ABSURD)),
     *((with_hub(**{name: value}), f"hubs[0].{name}", "1e+09")

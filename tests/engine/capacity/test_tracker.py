@@ -345,7 +345,7 @@ def test_extreme_numbers_stay_numbers(seed: int) -> None:
         weight=rng.choice([1e-9, 1.0, 1e9], count),
     )  # fmt: skip
     transformer = transformer_of(
-        float(rng.choice([1e-9, 1.0, 400.0, 1e9])), max_loading_ratio=float(rng.choice([1e-9, 1.5, 1e9])),
+        float(rng.choice([1e-3, 1.0, 400.0, 1e9])), max_loading_ratio=float(rng.choice([1e-9, 1.5, 1e9])),
         max_hot_spot_c=float(rng.choice([-300.0, 120.0, 1e300])),
     )  # fmt: skip
     policy = AllocationPolicy(int(rng.integers(1, 6)))
