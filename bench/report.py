@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,8 +32,18 @@ def save(outcome: Outcome, name: str, seconds: float, output: Path, *, quick: bo
     path.parent.mkdir(parents=True, exist_ok=True)
     title = CASES[name].title
     result = {"case": name, "title": title, "quick": quick, "machine": machine(), "run_s": round(seconds, 1)}
-    path.write_text(json.dumps(result | outcome.as_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(_written(result | outcome.as_json()), encoding="utf-8")
     return path
+
+
+def _written(result: Row) -> str:
+    """JSON, long rows of numbers on one line each and to five digits, so that thousands of timings stay small."""
+    text = json.dumps(result, indent=1, allow_nan=False) + "\n"
+    return re.sub(r"\[([\s\d.,e+-]{1000,})\]", lambda row: _one_line(row.group(1)), text)
+
+
+def _one_line(numbers: str) -> str:
+    return "[" + ", ".join(f"{float(number):.5g}" for number in numbers.split(",")) + "]"
 
 
 def load(output: Path) -> list[Row]:
