@@ -191,7 +191,12 @@ def test_a_transformer_that_is_tracked_already_is_asked_for_again(client: Any, s
 
 
 def test_a_transformer_that_stays_tracked_is_given_up(client: Any, server: FakeServer) -> None:
-    server.on("TrackCapacity", BUSY)
+    def busy(requests: Any, context: Any) -> Iterator[tracking_pb2.TrackCapacityResponse]:
+        yield from ()
+        next(requests)  # it tells which transformer
+        abort(context, grpc.StatusCode.UNAVAILABLE, "t-1 is tracked already")
+
+    server.on("TrackCapacity", busy)
     with pytest.raises(UnavailableError, match="tracked already"), client.track_capacity(TRANSFORMER, HUBS):
         pass
     assert len(server.calls) == 3
