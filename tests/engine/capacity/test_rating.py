@@ -78,9 +78,8 @@ def test_no_common_level_could_be_higher(seed: int) -> None:
     rng = np.random.default_rng(seed)
     problem = rating_problem(rng, steps=int(rng.integers(1, 24)))
     headroom = rate_transformer(problem).headroom_n_kva
-    cap = np.where(
-        problem.contingency, problem.n1_rated_kva / problem.transformer.rated_kva, problem.transformer.max_loading_ratio
-    )
+    most = problem.transformer.max_loading_ratio
+    cap = np.where(problem.contingency, min(most, problem.n1_rated_kva / problem.transformer.rated_kva), most)
     level = levels(problem, headroom)
     base = levels(problem, np.zeros_like(headroom))
     if thermal_twin.broken(problem, [0.0] * len(headroom)):

@@ -39,7 +39,7 @@ def rate_transformers(batch: TransformerBatch) -> BatchRating:
     """
     _check(batch)
     temperatures = simulate_batch(batch)
-    n1_ratio = batch.n1_rated_kva / batch.rated_kva
+    n1_ratio = np.minimum(batch.n1_rated_kva / batch.rated_kva, batch.max_loading_ratio)
     normal = np.where(batch.contingency, n1_ratio, batch.max_loading_ratio)
     steps, n = batch.loading_ratio.shape
     headroom_n, headroom_n1 = np.empty((steps, n)), np.empty((steps, n))

@@ -39,9 +39,9 @@ def broken_limits(
 
 
 def loading_caps(transformer: Transformer, contingency: BoolArray, n1_rated_kva: float) -> FloatArray:
-    """Largest load over rated power in each step, (T,)."""
-    n1_ratio = n1_rated_kva / transformer.rated_kva
-    return np.where(contingency, n1_ratio, transformer.max_loading_ratio)
+    """Largest load over rated power in each step, (T,); in N-1 the smaller of both limits."""
+    most = transformer.max_loading_ratio
+    return np.where(contingency, min(most, n1_rated_kva / transformer.rated_kva), most)
 
 
 def _loading(
@@ -53,7 +53,8 @@ def _loading(
     for k, phase in np.argwhere(ratio > cap[:, None] * (1.0 + TOLERANCE)).tolist():
         excess = float(ratio[k, phase] - cap[k])
         if contingency[k]:
-            reason, limit, excess = BindingReason.CONTINGENCY, n1_rated_kva, excess * transformer.rated_kva
+            limit = min(n1_rated_kva, transformer.max_loading_ratio * transformer.rated_kva)
+            reason, excess = BindingReason.CONTINGENCY, excess * transformer.rated_kva
         else:
             reason, limit = BindingReason.LOADING_RATIO, transformer.max_loading_ratio
         found.append(CapacityViolation(k, reason, limit, excess, phase=phase + 1))

@@ -90,7 +90,8 @@ def broken(
         ]
         loads.append(max(phases) / rated)
         n1 = in_n1 or bool(problem.contingency[k])
-        limit = problem.n1_rated_kva if n1 else transformer.max_loading_ratio * rated
+        normal = transformer.max_loading_ratio * rated
+        limit = min(problem.n1_rated_kva, normal) if n1 else normal
         if max(phases) > limit * (1 + 1e-9):
             found.append((k, "loading", max(phases) - limit))
     first = max(3 * math.hypot(float(base.phase_kw[0, f]), float(base.phase_kvar[0, f])) for f in range(3)) / rated

@@ -75,7 +75,7 @@ def phase_limit_kva(problem: AllocationProblem, contingency: BoolArray | None = 
     """Largest apparent power of a phase in each step, (T,)."""
     condition = problem.contingency if contingency is None else contingency
     normal = problem.transformer.max_loading_ratio * problem.transformer.rated_kva
-    return np.where(condition, problem.n1_rated_kva, normal) / 3.0
+    return np.where(condition, min(problem.n1_rated_kva, normal), normal) / 3.0
 
 
 @dataclass(frozen=True, slots=True)
