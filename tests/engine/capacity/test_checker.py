@@ -54,7 +54,6 @@ PROBLEM = AllocationProblem(
         ),
     ),
 )  # fmt: skip
-POWER = np.array([[30.0, 13.0, 6.0, 5.0], [11.0, 17.0, 22.0, 0.0]])
 CARS = np.array([[11.0, 6.0, 3.0, 0.0], [0.0, 11.0, 19.0, 0.0]])
 TOLD = [(1, 0, LOADING), (1, 1, LOADING), (2, 0, LOADING), (3, 0, LOADING)]
 

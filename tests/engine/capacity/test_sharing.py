@@ -16,7 +16,6 @@ from tests.engine.capacity.reference.sharing_models import SharingCase, expected
 
 POLICIES = list(AllocationPolicy)
 FAIR = AllocationPolicy.WEIGHTED_PROPORTIONAL_FAIR
-RANKED = (AllocationPolicy.PRIORITY, AllocationPolicy.LEAST_COST)
 SEEDS = range(1000 if SOAK else 60)
 BALANCED = np.full((1, 3), 1.0 / 3.0)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import sqlalchemy as sa
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -19,7 +20,7 @@ from evflex.capacity.v1 import agreement_pb2, capacity_service_pb2_grpc
 from evflex.capacity.v1 import capacity_service_pb2 as api
 from evflex.common.v1 import time_grid_pb2
 from evflex.engine.timegrid import TimeGrid
-from evflex.server.caller import CallerResolver, caller_resolver
+from evflex.server.caller import Caller, CallerResolver, caller_resolver
 from evflex.server.capacity.agreement_rpcs import AgreementRpcs
 from evflex.server.capacity.agreements import Agreements
 from evflex.server.capacity.booking_rpcs import BookingRpcs
@@ -32,6 +33,7 @@ from evflex.server.store.database import Database
 from evflex.server.store.ratings import NewRating, RatingStore
 from evflex.server.store.requests import RequestKey
 from evflex.server.store.retention import Retention
+from evflex.server.store.tables import agreement_events, agreement_versions
 from tests.server.support import START_S, open_channel, settings_for
 
 DSO, CPO, STRANGER = "dso", "cpo", "stranger"
@@ -229,3 +231,22 @@ def error_of(call: Callable[..., object], *arguments: object) -> Any:
     except grpc.RpcError as error:
         return error
     raise AssertionError("the call succeeded")
+
+
+def get(here: RunningCapacity, by: str, agreement_id: str, version: int = 0) -> Any:
+    return here.party(by).GetAgreement(api.GetAgreementRequest(agreement_id=agreement_id, version=version))
+
+
+def audit_rows(here: RunningCapacity) -> dict[tuple[object, ...], tuple[object, ...]]:
+    """Every row of terms and audit by its key, bit by bit."""
+    rows: dict[tuple[object, ...], tuple[object, ...]] = {}
+    with here.database.reading() as connection:
+        for table in (agreement_versions, agreement_events):
+            for row in connection.execute(sa.select(table)):
+                rows[(table.name, *(row._mapping[column] for column in table.primary_key))] = tuple(row)
+    return rows
+
+
+def terms_in_force(here: RunningCapacity, by: str, agreement: agreement_pb2.Agreement) -> Any:
+    """Terms by which a caller may share the transformer, None where there are none."""
+    return here.agreements.all_active_terms(Caller(by), [agreement.agreement_id]).get(agreement.agreement_id)

@@ -10,8 +10,10 @@ import numpy as np
 
 from evflex.engine.budget import Budget
 from evflex.engine.capacity.allocation import Allocation
+from evflex.engine.capacity.broken_limits import loading_caps
+from evflex.engine.capacity.energy_bound import EnergyBound
 from evflex.engine.capacity.forward import LoadedTransformer, Pass, Room, allocate_forward
-from evflex.engine.capacity.guide import guides, prove, worth_of
+from evflex.engine.capacity.guide import Worth, guides, prove, worth_of
 from evflex.engine.capacity.limits import later_load, limits_for, memory_steps
 from evflex.engine.capacity.model import AllocationOptions, AllocationProblem, BindingReason
 from evflex.engine.capacity.outcome import outcome
@@ -67,35 +69,19 @@ def allocate_capacity(
     plan = _allocate(problem, transformer, hubs, base, reserved)
     worth = worth_of(problem, hubs)
     bound = prove(problem, transformer, hubs, plan, worth, budget)
-    limits_life = bool(np.isfinite(problem.transformer.max_loss_of_life_h_per_day))
-    best = plan
-    tries = max(_LEAST_TRIES, _MOST_WORK // plan.capacity_kw.size)
-    for guided_transformer, guided_hubs in islice(guides(transformer, hubs, plan, worth, bound, limits_life), tries):
-        guided = allocate_forward(guided_transformer, guided_hubs, int(problem.policy), base, reserved)
-        if worth.served(guided) > worth.served(best):
-            # what a guide holds back is no reason to lack firm capacity
-            best = dataclasses.replace(guided, firm_reason=plan.firm_reason)
-        if worth.served(best) >= bound.value * (1.0 - _GOOD_ENOUGH):
-            break
-    topped_up = best
-    for _ in range(_MOST_TOP_UPS):
-        before = topped_up.loading_ratio
-        topped_up = _top_up(problem, transformer, hubs, base, topped_up)
-        # what is used early is not used later, which leaves room once more
-        if np.abs(topped_up.loading_ratio - before).max() <= _ROUNDING:
-            break
-    if worth.served(topped_up) >= worth.served(plan) * (1.0 - _ROUNDING):
-        plan = topped_up
-    return outcome(problem, transformer, hubs, plan, worth, bound, budget)
+    best = _guided(problem, transformer, hubs, base, reserved, plan, worth, bound)
+    best = _topped_up(problem, transformer, hubs, base, best)
+    if worth.served(best) < worth.served(plan) * (1.0 - _ROUNDING):
+        best = plan
+    return outcome(problem, transformer, hubs, best, worth, bound, budget)
 
 
 def _loaded(problem: AllocationProblem) -> LoadedTransformer:
     transformer, grid = problem.transformer, problem.grid
-    in_n1 = min(transformer.max_loading_ratio, problem.n1_rated_kva / transformer.rated_kva)
     return LoadedTransformer(
         step_h=grid.step_h,
         rated_kva=transformer.rated_kva,
-        ratio_limit=np.where(problem.contingency, in_n1, transformer.max_loading_ratio),
+        ratio_limit=loading_caps(transformer, problem.contingency, problem.n1_rated_kva),
         contingency=problem.contingency,
         base_kw=np.ascontiguousarray(problem.base.phase_kw),
         base_kvar=np.ascontiguousarray(problem.base.phase_kvar),
@@ -112,6 +98,42 @@ def _room(
     """Room above a load that comes anyway."""
     limits = limits_for(problem.transformer, problem.grid, loading_ratio, transformer.start, gives_way)
     return Room(limits.hot_spot_c, later_load(problem.transformer, loading_ratio), limits)
+
+
+def _guided(
+    problem: AllocationProblem,
+    transformer: LoadedTransformer,
+    hubs: PreparedHubs,
+    base: Room,
+    reserved: Room,
+    plan: Pass,
+    worth: Worth,
+    bound: EnergyBound,
+) -> Pass:
+    """The best of a plan and those that know what is scarce, until one is near the bound."""
+    limits_life = bool(np.isfinite(problem.transformer.max_loss_of_life_h_per_day))
+    tries = max(_LEAST_TRIES, _MOST_WORK // plan.capacity_kw.size)
+    best = plan
+    for guided_transformer, guided_hubs in islice(guides(transformer, hubs, plan, worth, bound, limits_life), tries):
+        guided = allocate_forward(guided_transformer, guided_hubs, int(problem.policy), base, reserved)
+        if worth.served(guided) > worth.served(best):
+            # what a guide holds back is no reason to lack firm capacity
+            best = dataclasses.replace(guided, firm_reason=plan.firm_reason)
+        if worth.served(best) >= bound.value * (1.0 - _GOOD_ENOUGH):
+            break
+    return best
+
+
+def _topped_up(
+    problem: AllocationProblem, transformer: LoadedTransformer, hubs: PreparedHubs, base: Room, plan: Pass
+) -> Pass:
+    """The plan with what it leaves, until that is nothing: what is used early is not used later, which leaves room."""
+    for _ in range(_MOST_TOP_UPS):
+        before = plan.loading_ratio
+        plan = _top_up(problem, transformer, hubs, base, plan)
+        if np.abs(plan.loading_ratio - before).max() <= _ROUNDING:
+            break
+    return plan
 
 
 def _top_up(

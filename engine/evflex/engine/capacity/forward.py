@@ -196,11 +196,11 @@ def _forward(
     steps_per_day = 24.0 / step_h
     backlog_kwh, car_left_kwh = np.zeros(count), car_needed_kwh.copy()
     credit_kwh, credit_after_kwh = np.zeros(count), np.zeros(count)
-    wanted, floor, most, usable = np.empty(count), np.empty(count), np.empty(count), np.empty(count)
-    given, power, shared, shares = np.empty(count), np.empty(count), np.empty(count), np.empty((count, 3))
+    wanted_kw, floor_kw, extra_kw, usable_kw = np.empty(count), np.empty(count), np.empty(count), np.empty(count)
+    given_kw, power_kw, shared_kw, shares = np.empty(count), np.empty(count), np.empty(count), np.empty((count, 3))
     waits, unused = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
-    room, free, drawn = np.empty(3), np.empty(3), np.empty(3)
-    top_oil, winding, gradient = state[0], state[1], state[2]
+    room_kw, free_kw, drawn_kw = np.empty(3), np.empty(3), np.empty(3)
+    top_oil_c, winding_k, gradient_k = state[0], state[1], state[2]
     lost_today_h, today = 0.0, 0
     for t in range(steps):
         if day_of(t, steps_per_day) != today:
@@ -211,42 +211,44 @@ def _forward(
         # firm capacity: within the loading limit, then within what the base load after this step leaves
         firm, ceiling, by_transformer = firm_kw[t], ratio_limit[t], limited_by_loading
         firm[:] = reserved_kw[t]
-        set_room(ceiling, rated_kva, base_kw[t], base_kvar[t], room)
-        if cut_to_room(firm, shares, room):
+        set_room(ceiling, rated_kva, base_kw[t], base_kvar[t], room_kw)
+        if cut_to_room(firm, shares, room_kw):
             firm_reason[t] = limited_by_loading
         allowed, limited = largest_loading(
             constants, inner_count, inner_h, upgraded, steps_per_day, t,
-            loading_of_hubs(rated_kva, base_kw[t], base_kvar[t], firm, shares), top_oil, winding, gradient,
+            loading_of_hubs(rated_kva, base_kw[t], base_kvar[t], firm, shares), top_oil_c, winding_k, gradient_k,
             lost_today_h, ambient_c, firm_hot_spot_c, base_top_oil_limit_c, base_hot_spot_limit_c, base_top_oil_limit_c,
             base_life_limit_h, base_oil_target_c, base_gradient_k, horizon,
         )  # fmt: skip
         if limited != WITHIN:
             ceiling, by_transformer = allowed, limited
             firm_reason[t] = limited
-            set_room(ceiling, rated_kva, base_kw[t], base_kvar[t], room)
-            cut_to_room(firm, shares, room)
+            set_room(ceiling, rated_kva, base_kw[t], base_kvar[t], room_kw)
+            cut_to_room(firm, shares, room_kw)
 
         set_wants(
             t, step_h, backlog_kwh, demand_kw, cars, waitable_kwh, may_insist, spares[t], noticed_kw, most_kw, min_kw,
-            least_kw, first_car, car_left_kwh, car_most_kw, car_waitable_kwh, firm, wanted, usable, most, floor,
+            least_kw, first_car, car_left_kwh, car_most_kw, car_waitable_kwh, firm, wanted_kw, usable_kw, extra_kw,
+            floor_kw,
         )  # fmt: skip
 
         # conditional capacity: within the loading limit, then within what is reserved after this step; what hubs cannot
         # use of their share is shared again
-        given[:] = firm
+        given_kw[:] = firm
         unused[:] = False
         within_heat, rounds = False, 0
         while True:
-            set_room(ceiling, rated_kva, base_kw[t], base_kvar[t], room)
+            set_room(ceiling, rated_kva, base_kw[t], base_kvar[t], room_kw)
             credit_after_kwh[:] = credit_kwh
             share_step(
-                policy, t, step_h, room, free, given, floor, most, usable, weight, rank, shares, on_phase, spread, cars,
-                min_kw, credit_after_kwh, waits, shared, power, phase_kw, cars_served, drawn,
+                policy, t, step_h, room_kw, free_kw, given_kw, floor_kw, extra_kw, usable_kw, weight, rank, shares,
+                on_phase, spread, cars, min_kw, credit_after_kwh, waits, shared_kw, power_kw, phase_kw, cars_served,
+                drawn_kw,
             )  # fmt: skip
             if not within_heat:
                 allowed, limited = largest_loading(
                     constants, inner_count, inner_h, upgraded, steps_per_day, t,
-                    loading_of_phases(rated_kva, base_kw[t], base_kvar[t], drawn), top_oil, winding, gradient,
+                    loading_of_phases(rated_kva, base_kw[t], base_kvar[t], drawn_kw), top_oil_c, winding_k, gradient_k,
                     lost_today_h, ambient_c, conditional_hot_spot_c, base_top_oil_limit_c, reserved_hot_spot_limit_c,
                     reserved_top_oil_limit_c, reserved_life_limit_h, reserved_oil_target_c, reserved_gradient_k,
                     horizon,
@@ -256,8 +258,8 @@ def _forward(
                     continue
             left_over = use_step(
                 t, step_h, backlog_kwh, demand_kw, cars, min_kw, least_kw, first_car, car_left_kwh, car_most_kw,
-                car_reach_kwh, right_kw, noticed_kw, most_kw, spread, firm, power, phase_kw, cars_served, used_kw,
-                car_kw, drawn, given, usable, most, floor, unused,
+                car_reach_kwh, right_kw, noticed_kw, most_kw, spread, firm, power_kw, phase_kw, cars_served, used_kw,
+                car_kw, drawn_kw, given_kw, usable_kw, extra_kw, floor_kw, unused,
             )  # fmt: skip
             rounds += 1
             if not left_over or rounds > _MOST_ROUNDS:
@@ -265,25 +267,25 @@ def _forward(
 
         credit_kwh[:] = credit_after_kwh
         for h in range(count):
-            capacity_kw[t, h] = power[h]
+            capacity_kw[t, h] = power_kw[h]
             settle(h, t, step_h, used_kw[t, h], backlog_kwh, demand_kw, first_car, car_left_kwh, car_kw)
-            if wanted[h] > used_kw[t, h] + least_kw[h]:
+            if wanted_kw[h] > used_kw[t, h] + least_kw[h]:
                 reason[t, h] = by_transformer
-                if power[h] >= most_kw[t, h] - least_kw[h] or most_kw[t, h] < min_kw[h]:
+                if power_kw[h] >= most_kw[t, h] - least_kw[h] or most_kw[t, h] < min_kw[h]:
                     reason[t, h] = limited_by[t, h]
                 elif waits[h] or unused[h]:
                     reason[t, h] = _ROTATION
 
         # and the transformer warms up as if they used all of it
-        loading_ratio[t] = loading_of_phases(rated_kva, base_kw[t], base_kvar[t], drawn)
-        rise, hot_spot_gradient = targets(
+        loading_ratio[t] = loading_of_phases(rated_kva, base_kw[t], base_kvar[t], drawn_kw)
+        rise_k, hot_spot_gradient_k = targets(
             constants[0], constants[1], constants[2], constants[3], constants[4], loading_ratio[t]
         )
-        oil_target, winding_target = ambient_c[t] + rise, constants[5] * hot_spot_gradient
-        gradient_target = winding_target - hot_spot_gradient
+        oil_target_c, winding_target_k = ambient_c[t] + rise_k, constants[5] * hot_spot_gradient_k
+        gradient_target_k = winding_target_k - hot_spot_gradient_k
         for _ in range(inner_count):
-            top_oil = oil_target + constants[6] * (top_oil - oil_target)
-            winding = winding_target + constants[7] * (winding - winding_target)
-            gradient = gradient_target + constants[8] * (gradient - gradient_target)
+            top_oil_c = oil_target_c + constants[6] * (top_oil_c - oil_target_c)
+            winding_k = winding_target_k + constants[7] * (winding_k - winding_target_k)
+            gradient_k = gradient_target_k + constants[8] * (gradient_k - gradient_target_k)
             if base_life_limit_h[0] < np.inf:
-                lost_today_h += ageing_rate(top_oil + winding - gradient, upgraded) * inner_h
+                lost_today_h += ageing_rate(top_oil_c + winding_k - gradient_k, upgraded) * inner_h

@@ -159,11 +159,6 @@ class Hub:
         bad = ~((power > 0.0) & (power <= MOST_KW))
         rules.rows(table, "max_charge_kw", bad, f"must be > 0 and at most {MOST_KW:g}", power)
 
-    @property
-    def car_phase_count(self) -> int:
-        """Phases that one car loads."""
-        return 1 if self.phases_per_ev == 1 else int(ACTIVE[self.phases].sum())
-
 
 def _check_power(rules: Rules, path: str, power_kw: FloatArray, steps: int) -> None:
     if rules.array(path, power_kw, (steps,), minimum=0.0):

@@ -36,33 +36,33 @@ def set_wants(
     car_most_kw: FloatArray,
     car_waitable_kwh: FloatArray,
     firm_kw: FloatArray,
-    wanted: FloatArray,
-    usable: FloatArray,
-    most: FloatArray,
-    floor: FloatArray,
+    wanted_kw: FloatArray,
+    usable_kw: FloatArray,
+    extra_kw: FloatArray,
+    floor_kw: FloatArray,
 ) -> None:
     """What each hub could use now, may use of that, and of this beyond firm capacity: at most, and without waiting."""
-    for h in range(wanted.shape[0]):
+    for h in range(wanted_kw.shape[0]):
         # written out: each call here would count the references of a dozen arrays
-        wanted[h], urgent = 0.0, 0.0
+        wanted_kw[h], urgent_kw = 0.0, 0.0
         if first_car[h + 1] == first_car[h]:
-            wanted[h] = backlog_kwh[h] / step_h + demand_kw[t, h] if cars[t, h] != 0 else 0.0
-            urgent = max(0.0, (backlog_kwh[h] - waitable_kwh[t, h]) / step_h + demand_kw[t, h])
+            wanted_kw[h] = backlog_kwh[h] / step_h + demand_kw[t, h] if cars[t, h] != 0 else 0.0
+            urgent_kw = max(0.0, (backlog_kwh[h] - waitable_kwh[t, h]) / step_h + demand_kw[t, h])
         for j in range(first_car[h], first_car[h + 1]):
-            wanted[h] += min(car_most_kw[t, j], car_left_kwh[j] / step_h)
+            wanted_kw[h] += min(car_most_kw[t, j], car_left_kwh[j] / step_h)
             late_kw = (car_left_kwh[j] - car_waitable_kwh[t, j]) / step_h
-            urgent += min(car_most_kw[t, j], max(0.0, late_kw))
+            urgent_kw += min(car_most_kw[t, j], max(0.0, late_kw))
         # an agreement that does not reach the minimum of a car is of no use
-        may = most_kw[t, h] if most_kw[t, h] >= min_kw[h] else 0.0
-        needs = max(wanted[h], min_kw[h]) if wanted[h] > least_kw[h] else 0.0
-        noticed = min(noticed_kw[t, h], may)
-        usable[h] = max(min(needs, may), noticed)
-        most[h] = max(0.0, usable[h] - firm_kw[h])
-        insists = min(urgent, wanted[h]) if may_insist[t, h] else 0.0
-        floor[h] = min(most[h], max(0.0, max(insists, noticed) - firm_kw[h]))
+        may_kw = most_kw[t, h] if most_kw[t, h] >= min_kw[h] else 0.0
+        needs_kw = max(wanted_kw[h], min_kw[h]) if wanted_kw[h] > least_kw[h] else 0.0
+        noticed_now_kw = min(noticed_kw[t, h], may_kw)
+        usable_kw[h] = max(min(needs_kw, may_kw), noticed_now_kw)
+        extra_kw[h] = max(0.0, usable_kw[h] - firm_kw[h])
+        insists_kw = min(urgent_kw, wanted_kw[h]) if may_insist[t, h] else 0.0
+        floor_kw[h] = min(extra_kw[h], max(0.0, max(insists_kw, noticed_now_kw) - firm_kw[h]))
         if spares:
-            most[h] = floor[h]
-            usable[h] = max(usable[h] if floor[h] > 0.0 else 0.0, noticed)
+            extra_kw[h] = floor_kw[h]
+            usable_kw[h] = max(usable_kw[h] if floor_kw[h] > 0.0 else 0.0, noticed_now_kw)
 
 
 @inner_kernel
@@ -73,9 +73,9 @@ def share_step(
     room_kw: FloatArray,
     free_kw: FloatArray,
     given_kw: FloatArray,
-    floor: FloatArray,
-    most: FloatArray,
-    usable: FloatArray,
+    floor_kw: FloatArray,
+    extra_kw: FloatArray,
+    usable_kw: FloatArray,
     weight: FloatArray,
     rank: IntArray,
     shares: FloatArray,
@@ -99,17 +99,17 @@ def share_step(
             free_kw[f] -= given_kw[h] * shares[h, f]
         # firm capacity stays where heat leaves no room for more
         room_kw[f] -= min(0.0, free_kw[f])
-    share(policy, free_kw, shares, floor, most, weight, rank, shared_kw)
+    share(policy, free_kw, shares, floor_kw, extra_kw, weight, rank, shared_kw)
     for h in range(count):
         power_kw[h] = given_kw[h] + shared_kw[h]
     for stage in range(2 if min_kw.any() else 0):
         if stage == 0:
-            changed = take_turns(step_h, room_kw, min_kw, usable, shares, credit_kwh, power_kw, waits)
+            changed = take_turns(step_h, room_kw, min_kw, usable_kw, shares, credit_kwh, power_kw, waits)
         else:
-            changed = begin_with_what_is_left(room_kw, min_kw, usable, rank, shares, power_kw, waits)
+            changed = begin_with_what_is_left(room_kw, min_kw, usable_kw, rank, shares, power_kw, waits)
         if changed > 0:
             _share_what_is_left(
-                policy, room_kw, given_kw, most, weight, rank, shares, waits, power_kw, free_kw, shared_kw
+                policy, room_kw, given_kw, extra_kw, weight, rank, shares, waits, power_kw, free_kw, shared_kw
             )
     for f in range(3):
         drawn_kw[f] = 0.0
@@ -187,9 +187,9 @@ def use_step(
     car_kw: FloatArray,
     drawn_kw: FloatArray,
     given_kw: FloatArray,
-    usable: FloatArray,
-    most: FloatArray,
-    floor: FloatArray,
+    usable_kw: FloatArray,
+    extra_kw: FloatArray,
+    floor_kw: FloatArray,
     unused: BoolArray,
 ) -> bool:
     """Hubs use what they got, and keep no more than they use or have a right to; whether that leaves anything.
@@ -234,7 +234,7 @@ def use_step(
         if power_kw[h] < got_kw - least_kw[h]:
             left_over, unused[h] = True, True
             given_kw[h] = min(given_kw[h], power_kw[h])
-            usable[h] = power_kw[h]
-            most[h] = power_kw[h] - given_kw[h]
-            floor[h] = min(floor[h], most[h])
+            usable_kw[h] = power_kw[h]
+            extra_kw[h] = power_kw[h] - given_kw[h]
+            floor_kw[h] = min(floor_kw[h], extra_kw[h])
     return left_over

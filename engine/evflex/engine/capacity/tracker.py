@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf, isfinite, nan, sqrt
+from math import inf, isfinite, nan
 
 import numpy as np
 
 from evflex.engine.capacity.hub import ANY_COUNT
+from evflex.engine.capacity.loading import phase_power
 from evflex.engine.capacity.model import AllocationPolicy, BindingReason
 from evflex.engine.capacity.thermal import steady_state
 from evflex.engine.capacity.tracking_limits import ThermalOutlook, advance
@@ -182,15 +183,13 @@ class CapacityTracker:
         """Move base load and thermal state on to a measurement."""
         if sample.ambient_c is not None:
             self._ambient_c = sample.ambient_c
-        apparent_kva = sample.current_a * sample.voltage_v / 1000.0
-        phase_kw = apparent_kva * sample.power_factor
-        phase_kvar = apparent_kva * sqrt(max(0.0, 1.0 - sample.power_factor**2))
+        rated_kva = self.setup.transformer.rated_kva
+        phase_kw, phase_kvar = phase_power(sample.current_a, sample.voltage_v, sample.power_factor)
+        loading_ratio = 3.0 * float(np.hypot(phase_kw, phase_kvar).max()) / rated_kva
         if len(sample.hub_power_kw):
             phase_kw = phase_kw - sample.hub_power_kw @ self._phase_share
         seconds = now_s - self._heard_s
         follow_base(phase_kw, phase_kvar, seconds, self._base)
-        rated_kva = self.setup.transformer.rated_kva
-        loading_ratio = 3.0 * float(apparent_kva.max()) / rated_kva
         if isfinite(seconds):
             # nothing is known of the time between two measurements, so the larger load counts for all of it
             held_ratio = max(loading_ratio, self._loading_ratio)

@@ -179,18 +179,6 @@ class Agreements:
             hub_id=request.hub_id, transformer_id=request.transformer_id, state=request.state,
         )  # fmt: skip
 
-    def active_terms(self, caller: Caller, agreement_id: str) -> ActiveTerms:
-        """Terms in force, for the system operator to share or track the transformer by.
-
-        Raises:
-            ServiceError: NOT_FOUND for everybody but the system operator; FAILED_PRECONDITION, it is not active.
-        """
-        with self.store.reading() as rows:
-            row = visible(caller, rows.agreements.find(agreement_id), "agreement", agreement_id)
-            if row.tenant_id != caller.tenant_id:
-                raise not_found("agreement", agreement_id)
-            return terms_in_force(rows, row)
-
     def all_active_terms(self, caller: Caller, agreement_ids: Collection[str]) -> dict[str, ActiveTerms]:
         """Terms in force of those of these agreements that the system operator may share or track by, in one read."""
         if not agreement_ids:

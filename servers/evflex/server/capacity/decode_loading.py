@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import inf, isfinite, sqrt
+from math import inf, isfinite
 
 import numpy as np
 
 from evflex.capacity.v1 import tracking_pb2, transformer_pb2
+from evflex.engine.capacity.loading import at_quantile, phase_power
 from evflex.engine.capacity.transformer import BaseLoad
 from evflex.engine.supply_tree import FloatArray
 from evflex.engine.validation import Rules
@@ -57,31 +57,21 @@ def check_measurement(
     return len(rules.violations) == before
 
 
-def phase_power(
-    current_a: Sequence[float], voltage_v: Sequence[float], power_factor: float
-) -> tuple[FloatArray, FloatArray]:
-    """Active power in kW, negative for export, and reactive power in kvar of L1, L2, L3."""
-    apparent_kva = [amperes * volts / 1000.0 for amperes, volts in zip(current_a, voltage_v, strict=True)]
-    reactive_factor = sqrt(1.0 - power_factor * power_factor)
-    return (
-        np.array([kva * power_factor for kva in apparent_kva]),
-        np.array([kva * reactive_factor for kva in apparent_kva]),
-    )
-
-
 def _measured(rules: Rules, message: transformer_pb2.MeasuredLoading, step_count: int, path: str) -> BaseLoad | None:
     if message.HasField("measurement_time"):
         timestamp_s(rules, f"{path}.measurement_time", message.measurement_time)
     if not check_measurement(rules, message, path):
         return None
-    phase_kw, phase_kvar = phase_power(message.current_a, message.voltage_v, message.power_factor)
+    voltage_v = np.array(message.voltage_v, dtype=np.float64)
+    with np.errstate(over="ignore"):  # told as a fault
+        phase_kw, phase_kvar = phase_power(np.array(message.current_a), voltage_v, message.power_factor)
     if not (np.isfinite(phase_kw).all() and np.isfinite(phase_kvar).all()):
         rules.check(False, f"{path}.current_a", "must give a finite power")
         return None
     return BaseLoad(
         np.repeat(phase_kw[None, :], step_count, axis=0),
         np.repeat(phase_kvar[None, :], step_count, axis=0),
-        np.array(message.voltage_v, dtype=np.float64),
+        voltage_v,
     )
 
 
@@ -102,10 +92,10 @@ def _forecast(
     rules.array(f"{path}.load_kvar", load_kvar, None if cells is None else (0, cells))
     if len(rules.violations) > before or cells is None:
         return None
-    active_kw = _at_quantile(load_kw.reshape(rows, -1), quantiles, risk_quantile)
+    active_kw = _at_risk(load_kw.reshape(rows, -1), quantiles, risk_quantile)
     if not len(load_kvar):
         return BaseLoad.balanced(active_kw)
-    return BaseLoad.balanced(active_kw, _at_quantile(load_kvar.reshape(rows, -1), quantiles, risk_quantile))
+    return BaseLoad.balanced(active_kw, _at_risk(load_kvar.reshape(rows, -1), quantiles, risk_quantile))
 
 
 def _check_quantiles(rules: Rules, quantiles: FloatArray, risk_quantile: float | None, path: str) -> None:
@@ -126,15 +116,7 @@ def _check_quantiles(rules: Rules, quantiles: FloatArray, risk_quantile: float |
         rules.check(within, "risk_quantile", f"must lie between {least:g} and {most:g}, the quantiles given")
 
 
-def _at_quantile(table: FloatArray, quantiles: FloatArray, risk_quantile: float | None) -> FloatArray:
-    """Row of a quantile, the last where none is asked for, linear between the rows that are given."""
+def _at_risk(table: FloatArray, quantiles: FloatArray, risk_quantile: float | None) -> FloatArray:
+    """Row of the quantile that is asked for, of the highest where none is."""
     row: FloatArray = table[-1]
-    if risk_quantile is None or len(table) == 1:
-        return row
-    above = int(np.searchsorted(quantiles, risk_quantile))
-    row = table[above]
-    if quantiles[above] == risk_quantile:
-        return row
-    share = (risk_quantile - quantiles[above - 1]) / (quantiles[above] - quantiles[above - 1])
-    between: FloatArray = (1.0 - share) * table[above - 1] + share * row
-    return between
+    return row if risk_quantile is None else at_quantile(table, quantiles, risk_quantile)
