@@ -1,0 +1,73 @@
+"""Boosted trees, one for each quantile and one for the mean, of all meters together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits
+
+from evflex.engine.load.features import Levels, features, levels_before
+from evflex.engine.load.panel import Panel
+from evflex.engine.load.samples import Samples
+from evflex.engine.supply_tree import FloatArray
+from evflex.engine.workers import Workers
+
+# Residential and SimBench loads gain nothing from more or larger trees on samples of this number.
+_TREES, _LEARNING_RATE, _MOST_LEAVES, _LEAST_SAMPLES_OF_A_LEAF = 80, 0.1, 31, 100
+# Rows whose features are held at once.
+_ROWS_AT_ONCE = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Boosted:
+    """Trained trees.
+
+    Attributes:
+        levels: What readings were scaled by.
+        of_quantiles: A model for each quantile.
+        of_mean: The model of the mean.
+    """
+
+    levels: Levels
+    of_quantiles: Sequence[HistGradientBoostingRegressor]
+    of_mean: HistGradientBoostingRegressor
+
+    def predict(self, panel: Panel, samples: Samples, workers: Workers) -> tuple[FloatArray, FloatArray]:
+        """Quantiles in kW, never crossing, (n, quantiles), and means in kW, (n,)."""
+        models = [*self.of_quantiles, self.of_mean]
+        found = np.empty((len(samples), len(models)))
+        for part in samples.parts(_ROWS_AT_ONCE):
+            rows = features(panel, samples.where(part), self.levels)
+            columns = workers.each(lambda model, rows=rows: _alone(lambda: model.predict(rows)), models)
+            found[part] = np.stack(columns, axis=1)
+        found *= self.levels.level_kw[samples.meter][:, None]
+        return np.sort(found[:, :-1], axis=1), found[:, -1]
+
+
+def train(panel: Panel, samples: Samples, end: int, quantiles: FloatArray, workers: Workers) -> Boosted:
+    """Train on samples whose targets lie before step ``end`` and have a reading."""
+    levels = levels_before(panel, end)
+    rows = features(panel, samples, levels)
+    wanted = panel.readings_kw[samples.meter, samples.target] / levels.level_kw[samples.meter]
+    common = {
+        "max_iter": _TREES, "learning_rate": _LEARNING_RATE, "max_leaf_nodes": _MOST_LEAVES,
+        "min_samples_leaf": min(_LEAST_SAMPLES_OF_A_LEAF, max(1, len(samples) // 100)),
+        "early_stopping": False, "random_state": 0,
+    }  # fmt: skip
+    models = [HistGradientBoostingRegressor(loss="quantile", quantile=q, **common) for q in quantiles.tolist()]
+    models.append(HistGradientBoostingRegressor(loss="squared_error", **common))
+    workers.each(lambda model: _alone(lambda: model.fit(rows, wanted)), models)
+    return Boosted(levels, models[:-1], models[-1])
+
+
+def _alone(work):  # type: ignore[no-untyped-def]
+    """Run on one thread: the sums of several would depend on their number, and they wait for each other.
+
+    Two threads of OpenMP beside another busy process took forty times as long as one, as each waits for the other by
+    turning over; models share the processors instead.
+    """
+    with threadpool_limits(limits=1, user_api="openmp"):
+        return work()

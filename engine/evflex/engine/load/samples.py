@@ -1,0 +1,116 @@
+"""Samples: a meter, an origin and a step to forecast from it; drawn to train, rolled to try, given to forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+
+from evflex.engine.supply_tree import BoolArray, IntArray
+
+# Origins before this many days have too little behind them to learn from.
+_LEAST_DAYS_BEHIND = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What is forecast, from when; only readings of steps before the origin are known.
+
+    Attributes:
+        meter: Index of the meter, (n,).
+        origin: First step that is not known yet, (n,).
+        target: Step to forecast, >= origin, (n,).
+    """
+
+    meter: IntArray
+    origin: IntArray
+    target: IntArray
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return self.meter.shape[0]
+
+    def where(self, kept: BoolArray | slice) -> Samples:
+        """Some of them."""
+        return Samples(self.meter[kept], self.origin[kept], self.target[kept])
+
+    def parts(self, most: int) -> Iterator[slice]:
+        """Slices of at most ``most`` samples, so that memory stays bounded."""
+        for begin in range(0, len(self), most):
+            yield slice(begin, begin + most)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How the steps to forecast lie behind an origin.
+
+    Attributes:
+        lead_steps: Steps between origin and horizon.
+        horizon_steps: Steps of the horizon.
+        slots_per_day: Steps of a day.
+    """
+
+    lead_steps: int
+    horizon_steps: int
+    slots_per_day: int
+
+    @property
+    def origin_stride(self) -> int:
+        """Steps from origin to origin: a day where the horizon covers one, so that each lead keeps its slot.
+
+        A shorter one is tried at all times of the day: a day's forecast has one origin, an hour's has 24.
+        """
+        return self.slots_per_day if self.horizon_steps >= self.slots_per_day else 1
+
+
+def training_samples(window: Window, meters: IntArray, end: int, most: int, rng: np.random.Generator) -> Samples:
+    """Up to ``most`` seeded samples whose targets lie before step ``end``; none where the history is too short."""
+    stride = window.origin_stride
+    # origins that are whole strides before the end, like that of the forecast itself
+    last = end - window.lead_steps - 1
+    count = (last - _LEAST_DAYS_BEHIND * window.slots_per_day) // stride + 1
+    if count <= 0 or not len(meters):
+        nothing = np.empty(0, dtype=np.int64)
+        return Samples(nothing, nothing, nothing)
+    all_of_them = count * window.horizon_steps * len(meters)
+    number = np.arange(all_of_them) if all_of_them <= most else rng.integers(0, all_of_them, most)
+    number, ahead = np.divmod(number, window.horizon_steps)
+    number, back = np.divmod(number, count)
+    origin = end - stride * ((end - last + stride - 1) // stride) - stride * back
+    samples = Samples(meters[number], origin, origin + window.lead_steps + ahead)
+    return samples.where((samples.target < end) & (samples.origin > 0))
+
+
+def rolling_samples(window: Window, meters: IntArray, begin: int, end: int, most: int) -> Samples:
+    """Every meter from the same origins at and after ``begin``, targets before ``end``, about ``most`` in all.
+
+    Origins and steps are thinned evenly where there are too many; origins rise within a meter.
+    """
+    stride, horizon = window.origin_stride, window.horizon_steps
+    last = end - stride * -(-(window.lead_steps + horizon) // stride)
+    origins = np.arange(last, begin - 1, -stride)[::-1]
+    thin = max(1, -(-len(origins) * horizon * len(meters) // most))
+    if stride == 1:
+        kept = np.arange(0, len(origins), _coprime(thin, window.slots_per_day))
+        number = (kept[:, None] * horizon + np.arange(horizon)).ravel()
+    else:
+        number = np.arange(0, len(origins) * horizon, _coprime(thin, horizon))
+    meter, number = np.meshgrid(meters, number, indexing="ij")
+    origin = origins[number // horizon]
+    target = origin + window.lead_steps + number % horizon
+    return Samples(meter.ravel(), origin.ravel(), target.ravel())
+
+
+def _coprime(thin: int, cycle: int) -> int:
+    """At least ``thin``, so that counting by it visits all of a cycle: each slot of the day, or each lead, in turn."""
+    while gcd(thin, cycle) > 1:
+        thin += 1
+    return thin
+
+
+def forecast_samples(window: Window, meters: IntArray, end: int) -> Samples:
+    """Every step of the horizon behind the history's end for each meter, a meter after another."""
+    meter, target = np.meshgrid(meters, end + window.lead_steps + np.arange(window.horizon_steps), indexing="ij")
+    return Samples(meter.ravel(), np.full(meter.size, end), target.ravel())
