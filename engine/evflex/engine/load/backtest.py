@@ -17,7 +17,7 @@ from evflex.engine.workers import Workers
 DEFAULT_BOOSTED_RATIO = 0.75
 _BOOSTED_RATIOS = np.linspace(0.0, 1.0, 5)
 # Samples of all meters that the forecast is held against.
-_MOST_SAMPLES = 60_000
+_MOST_SAMPLES = 40_000
 
 
 def pinball_kw(actual_kw: FloatArray, quantile_kw: FloatArray, quantiles: FloatArray) -> FloatArray:
@@ -27,8 +27,9 @@ def pinball_kw(actual_kw: FloatArray, quantile_kw: FloatArray, quantiles: FloatA
 
 
 def roll(
-    panel: Panel, window: Window, begin: int, boosted: Boosted | None, quantiles: FloatArray, workers: Workers
-) -> tuple[FloatArray, BackTest]:
+    panel: Panel, window: Window, begin: int, boosted: Boosted | None, quantiles: FloatArray, workers: Workers,
+    rng: np.random.Generator,
+) -> tuple[FloatArray, BackTest]:  # fmt: skip
     """Try a model that has seen nothing at or after step ``begin`` of the history.
 
     Returns:
@@ -37,7 +38,7 @@ def roll(
     meters = panel.readings_kw.shape[0]
     methods, _ = methods_before(panel, begin)
     tried = np.flatnonzero(methods <= ForecastMethod.EMPIRICAL)
-    samples = rolling_samples(window, tried, begin, panel.step_count, _MOST_SAMPLES)
+    samples = rolling_samples(window, tried, begin, panel.step_count, _MOST_SAMPLES, rng)
     samples = samples.where(~np.isnan(panel.readings_kw[samples.meter, samples.target]))
     ratio = np.where(methods == ForecastMethod.BOOSTED, DEFAULT_BOOSTED_RATIO, 0.0)
     if not len(samples):

@@ -70,7 +70,9 @@ def _try_out(
     begin = panel.step_count - days * panel.slots_per_day
     methods, _ = methods_before(panel, begin)
     boosted = _train(panel, window, begin, methods, quantiles, options, workers)
-    ratio, backtest = roll(panel, window, begin, boosted, quantiles, workers)
+    ratio, backtest = roll(
+        panel, window, begin, boosted, quantiles, workers, np.random.default_rng(options.seed)
+    )  # fmt: skip
     return np.where(methods == ForecastMethod.BOOSTED, ratio, np.nan), backtest
 
 

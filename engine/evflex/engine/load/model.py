@@ -170,7 +170,7 @@ class LoadForecastOptions:
     """
 
     backtest_days: int = 28
-    max_training_rows: int = 60_000
+    max_training_rows: int = 40_000
     seed: int = 0
     thread_count: int | None = None
 

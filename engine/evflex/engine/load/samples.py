@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import gcd
 
 import numpy as np
 
@@ -83,31 +82,24 @@ def training_samples(window: Window, meters: IntArray, end: int, most: int, rng:
     return samples.where((samples.target < end) & (samples.origin > 0))
 
 
-def rolling_samples(window: Window, meters: IntArray, begin: int, end: int, most: int) -> Samples:
-    """Every meter from the same origins at and after ``begin``, targets before ``end``, about ``most`` in all.
+def rolling_samples(
+    window: Window, meters: IntArray, begin: int, end: int, most: int, rng: np.random.Generator
+) -> Samples:
+    """The same origins at and after ``begin`` and steps for each meter, targets before ``end``, about ``most`` in all.
 
-    Origins and steps are thinned evenly where there are too many; origins rise within a meter.
+    Where there are too many they are drawn; origins rise within a meter.
     """
     stride, horizon = window.origin_stride, window.horizon_steps
     last = end - stride * -(-(window.lead_steps + horizon) // stride)
     origins = np.arange(last, begin - 1, -stride)[::-1]
-    thin = max(1, -(-len(origins) * horizon * len(meters) // most))
-    if stride == 1:
-        kept = np.arange(0, len(origins), _coprime(thin, window.slots_per_day))
-        number = (kept[:, None] * horizon + np.arange(horizon)).ravel()
-    else:
-        number = np.arange(0, len(origins) * horizon, _coprime(thin, horizon))
+    all_of_them, most_a_meter = len(origins) * horizon, max(1, most // max(1, len(meters)))
+    number = np.arange(all_of_them)
+    if all_of_them > most_a_meter:
+        number = np.sort(rng.choice(all_of_them, most_a_meter, replace=False))
     meter, number = np.meshgrid(meters, number, indexing="ij")
     origin = origins[number // horizon]
     target = origin + window.lead_steps + number % horizon
     return Samples(meter.ravel(), origin.ravel(), target.ravel())
-
-
-def _coprime(thin: int, cycle: int) -> int:
-    """At least ``thin``, so that counting by it visits all of a cycle: each slot of the day, or each lead, in turn."""
-    while gcd(thin, cycle) > 1:
-        thin += 1
-    return thin
 
 
 def forecast_samples(window: Window, meters: IntArray, end: int) -> Samples:
