@@ -45,8 +45,9 @@ def roll(
         return ratio, untried(meters)
     actual_kw = panel.readings_kw[samples.meter, samples.target]
     plain_kw, _ = empirical(panel, samples, begin, quantiles)
-    # the earlier origins choose the blend that the later ones judge
-    later = samples.origin >= (samples.origin.min() + samples.origin.max() + 1) // 2
+    # what was measured before the middle chooses the blend that the origins after it judge
+    middle = (samples.origin.min() + samples.origin.max() + 1) // 2
+    earlier, later = samples.target < middle, samples.origin >= middle
     judged = ratio
     quantile_kw = plain_kw
     if boosted is not None:
@@ -55,7 +56,8 @@ def roll(
             [pinball_kw(actual_kw, r * boosted_kw + (1.0 - r) * plain_kw, quantiles) for r in _BOOSTED_RATIOS]
         )
         may = methods == ForecastMethod.BOOSTED
-        judged, ratio = _best(loss, samples, ~later, ratio, may), _best(loss, samples, np.ones_like(later), ratio, may)
+        judged = _best(loss, samples, earlier, ratio, may)
+        ratio = _best(loss, samples, np.ones_like(later), ratio, may)
         weight = judged[samples.meter][:, None]
         quantile_kw = weight * boosted_kw + (1.0 - weight) * plain_kw
     kept = samples.where(later)
@@ -91,5 +93,5 @@ def _figures(
         total = np.bincount(samples.meter[there], values[there], meters)
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
-    losses = [mean(pinball_kw(actual_kw, kw, quantiles)) for kw in (quantile_kw, week_kw, naive_kw)]
-    return BackTest(count, *losses, mean(within.astype(np.float64)))
+    ours, week, naive = (mean(pinball_kw(actual_kw, kw, quantiles)) for kw in (quantile_kw, week_kw, naive_kw))
+    return BackTest(count, ours, week, naive, mean(within.astype(np.float64)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
@@ -16,7 +17,6 @@ from evflex.engine.load.samples import Samples
 from evflex.engine.supply_tree import FloatArray
 from evflex.engine.workers import Workers
 
-_Result = TypeVar("_Result")
 # Half as many leaves and two thirds of the trees that do best cost a third of the time, and 1 % of the pinball loss.
 _TREES, _LEARNING_RATE, _MOST_LEAVES, _LEAST_SAMPLES_OF_A_LEAF = 50, 0.15, 20, 100
 # Rows whose features are held at once.
@@ -43,8 +43,7 @@ class Boosted:
         found = np.empty((len(samples), len(models)))
         for part in samples.parts(_ROWS_AT_ONCE):
             rows = features(panel, samples.where(part), self.levels)
-            columns = workers.each(lambda model, rows=rows: _alone(lambda: model.predict(rows)), models)
-            found[part] = np.stack(columns, axis=1)
+            found[part] = np.stack(workers.each(partial(_predict, rows), models), axis=1)
         found *= self.levels.level_kw[samples.meter][:, None]
         return np.sort(found[:, :-1], axis=1), found[:, -1]
 
@@ -61,15 +60,24 @@ def train(panel: Panel, samples: Samples, end: int, quantiles: FloatArray, worke
     }  # fmt: skip
     models = [HistGradientBoostingRegressor(loss="quantile", quantile=q, **common) for q in quantiles.tolist()]
     models.append(HistGradientBoostingRegressor(loss="squared_error", **common))
-    workers.each(lambda model: _alone(lambda: model.fit(rows, wanted)), models)
+    workers.each(partial(_fit, rows, wanted), models)
     return Boosted(levels, models[:-1], models[-1])
 
 
-def _alone(work: Callable[[], _Result]) -> _Result:
-    """Run on one thread: the sums of several would depend on their number, and they wait for each other.
+def _fit(rows: FloatArray, wanted: FloatArray, model: HistGradientBoostingRegressor) -> None:
+    with _one_thread():
+        model.fit(rows, wanted)
 
-    Two threads of OpenMP beside another busy process took forty times as long as one, as each waits for the other by
-    turning over; models share the processors instead.
+
+def _predict(rows: FloatArray, model: HistGradientBoostingRegressor) -> FloatArray:
+    with _one_thread():
+        return model.predict(rows)
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Keep a model on the thread that it is called on: sums of several threads depend on their number.
+
+    They also wait for each other by turning over: beside another busy process, two took forty times as long as one.
+    Models share the processors instead.
     """
-    with threadpool_limits(limits=1, user_api="openmp"):
-        return work()
+    return threadpool_limits(limits=1, user_api="openmp")

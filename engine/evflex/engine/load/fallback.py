@@ -8,7 +8,7 @@ from evflex.engine.load.panel import Panel
 from evflex.engine.load.result import FallbackReason, ForecastMethod
 from evflex.engine.load.samples import Samples
 from evflex.engine.load.seasonal import mean_of, quantiles_of, recent_readings
-from evflex.engine.supply_tree import FloatArray, IntArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 # A week on each kind of day twice, for trees; a day, for slots.
 _LEAST_DAYS_BOOSTED, _LEAST_DAYS_EMPIRICAL = 14, 1
@@ -55,7 +55,7 @@ def level(panel: Panel, samples: Samples, end: int, quantiles: FloatArray) -> tu
     return quantile_kw, mean_kw
 
 
-def _constant(readings_kw: FloatArray) -> np.ndarray:  # type: ignore[type-arg]
+def _constant(readings_kw: FloatArray) -> BoolArray:
     """Whether all readings of a meter are the same; a single one says nothing about that."""
     known = ~np.isnan(readings_kw)
     low = np.where(known, readings_kw, np.inf).min(axis=1, initial=np.inf)

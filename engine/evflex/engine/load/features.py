@@ -15,7 +15,7 @@ from evflex.engine.load.seasonal import (
     recent_readings,
     same_weekday_steps,
 )
-from evflex.engine.supply_tree import FloatArray
+from evflex.engine.supply_tree import FloatArray, IntArray
 
 _LAG_DAYS, _LAG_WEEKS, _LATEST_READINGS = 7, 3, 4
 _MEANS_H, _MEANS_DAYS = (1, 2, 4, 12), (1, 7, 28)
@@ -44,6 +44,7 @@ def levels_before(panel: Panel, end: int) -> Levels:
     shape = np.full((len(level_kw), 1 + len(_LEVEL_QUANTILES)), np.nan)
     for i, row in enumerate(panel.readings_kw[:, :end]):
         known = row[~np.isnan(row)]
+        # a meter of zeros only is not boosted, but must not divide by zero
         if known.any():
             level_kw[i] = np.abs(known).mean()
             shape[i] = np.array([known.std(), *np.quantile(known, _LEVEL_QUANTILES)]) / level_kw[i]
@@ -81,7 +82,7 @@ def features(panel: Panel, samples: Samples, levels: Levels) -> FloatArray:
     )  # fmt: skip
 
 
-def _weather(panel: Panel, samples: Samples, lag_steps: np.ndarray) -> FloatArray:  # type: ignore[type-arg]
+def _weather(panel: Panel, samples: Samples, lag_steps: IntArray) -> FloatArray:
     """Each column at the target, and what it was at the lags that stand beside it, (n, 3 · columns)."""
     steps = np.concatenate([samples.target[:, None], lag_steps], axis=1)
     values = np.where(steps >= 0, panel.weather[:, np.maximum(steps, 0)], np.nan)

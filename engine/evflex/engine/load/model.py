@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
-from evflex.engine.supply_tree import FloatArray, IntArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 from evflex.engine.timegrid import TimeGrid
 from evflex.engine.validation import Rules
 
@@ -183,7 +184,7 @@ class LoadForecastOptions:
         rules.check(threads is None or threads >= 1, "thread_count", f"must be >= 1, is {threads}")
 
 
-def _each(rules: Rules, path: str, good: np.ndarray, rule: str, values: np.ndarray) -> None:  # type: ignore[type-arg]
+def _each(rules: Rules, path: str, good: BoolArray, rule: str, values: NDArray[np.generic]) -> None:
     for k in np.flatnonzero(~good).tolist():
         rules.check(False, f"{path}[{k}]", f"{rule}, is {values[k]}")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evflex.engine.load.model import DAY_S, DayType, LoadForecastProblem
 from evflex.engine.supply_tree import FloatArray, IntArray
 
+_Number = TypeVar("_Number", np.float64, np.int64)
 # 1970-01-01 was a Thursday; Monday is 0.
 _EPOCH_WEEKDAY = 3
 # Rounding of unix seconds must not shift a step into the slot before.
@@ -113,7 +116,7 @@ def _filled(values: FloatArray, steps: int, default: float) -> FloatArray:
     return np.broadcast_to(values if values.shape[0] else default, (steps,))
 
 
-def _running(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _running(values: NDArray[_Number]) -> NDArray[_Number]:
     total = np.zeros((values.shape[0], values.shape[1] + 1), dtype=values.dtype)
     np.cumsum(values, axis=1, out=total[:, 1:])
     return total

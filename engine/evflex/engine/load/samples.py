@@ -96,13 +96,13 @@ def rolling_samples(
     number = np.arange(all_of_them)
     if all_of_them > most_a_meter:
         number = np.sort(rng.choice(all_of_them, most_a_meter, replace=False))
-    meter, number = np.meshgrid(meters, number, indexing="ij")
+    meter, number = np.repeat(meters, len(number)), np.tile(number, len(meters))
     origin = origins[number // horizon]
-    target = origin + window.lead_steps + number % horizon
-    return Samples(meter.ravel(), origin.ravel(), target.ravel())
+    return Samples(meter, origin, origin + window.lead_steps + number % horizon)
 
 
 def forecast_samples(window: Window, meters: IntArray, end: int) -> Samples:
     """Every step of the horizon behind the history's end for each meter, a meter after another."""
-    meter, target = np.meshgrid(meters, end + window.lead_steps + np.arange(window.horizon_steps), indexing="ij")
-    return Samples(meter.ravel(), np.full(meter.size, end), target.ravel())
+    target = end + window.lead_steps + np.arange(window.horizon_steps)
+    meter = np.repeat(meters, len(target))
+    return Samples(meter, np.full(len(meter), end), np.tile(target, len(meters)))
