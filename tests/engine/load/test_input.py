@@ -31,7 +31,9 @@ _END = _SOUND.history.end_unix_s
 _BROKEN = {
     "history.step_count": replace(_SOUND, history=TimeGrid(MONDAY_UNIX_S, 3600.0, 0)),
     "history.step_duration": replace(
-        _SOUND, history=TimeGrid(MONDAY_UNIX_S, 7000.0, _HOURS), horizon=TimeGrid(_END, 7000.0, 24)
+        _SOUND,
+        history=TimeGrid(MONDAY_UNIX_S, 7000.0, _HOURS),
+        horizon=TimeGrid(MONDAY_UNIX_S + 7000.0 * _HOURS, 7000.0, 24),
     ),
     "horizon.step_duration": replace(_SOUND, horizon=TimeGrid(_END, 900.0, 24)),
     "horizon.start_time": replace(_SOUND, horizon=TimeGrid(_END - 3600.0, 3600.0, 24)),
@@ -67,7 +69,7 @@ def test_a_horizon_between_two_steps_is_refused() -> None:
         forecast_load(replace(_SOUND, horizon=TimeGrid(_END + 1800.0, 3600.0, 24)))
 
 
-@pytest.mark.parametrize("field", ["backtest_days", "max_training_rows", "seed", "thread_count"])
+@pytest.mark.parametrize("field", ["backtest_days", "max_training_rows", "seed"])
 def test_a_broken_option_is_named(field: str) -> None:
     options = replace(LoadForecastOptions(), **{field: -1})
     with pytest.raises(InvalidProblemError, match=field):

@@ -11,7 +11,6 @@ from evflex.engine.load.result import BackTest, ForecastMethod
 from evflex.engine.load.samples import Samples, Window, rolling_samples
 from evflex.engine.load.seasonal import last_week, naive_quantiles
 from evflex.engine.supply_tree import BoolArray, FloatArray
-from evflex.engine.workers import Workers
 
 # Weight of the boosted trees that is taken where nothing could be tried.
 DEFAULT_BOOSTED_RATIO = 0.75
@@ -27,7 +26,7 @@ def pinball_kw(actual_kw: FloatArray, quantile_kw: FloatArray, quantiles: FloatA
 
 
 def roll(
-    panel: Panel, window: Window, begin: int, boosted: Boosted | None, quantiles: FloatArray, workers: Workers,
+    panel: Panel, window: Window, begin: int, boosted: Boosted | None, quantiles: FloatArray,
     rng: np.random.Generator,
 ) -> tuple[FloatArray, BackTest]:  # fmt: skip
     """Try a model that has seen nothing at or after step ``begin`` of the history.
@@ -51,7 +50,7 @@ def roll(
     judged = ratio
     quantile_kw = plain_kw
     if boosted is not None:
-        boosted_kw, _ = boosted.predict(panel, samples, workers)
+        boosted_kw, _ = boosted.predict(panel, samples)
         loss = np.stack(
             [pinball_kw(actual_kw, r * boosted_kw + (1.0 - r) * plain_kw, quantiles) for r in _BOOSTED_RATIOS]
         )

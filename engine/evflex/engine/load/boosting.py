@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
+from threading import Lock
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
@@ -15,8 +15,9 @@ from evflex.engine.load.features import Levels, features, levels_before
 from evflex.engine.load.panel import Panel
 from evflex.engine.load.samples import Samples
 from evflex.engine.supply_tree import FloatArray
-from evflex.engine.workers import Workers
 
+# Fitting swaps the filters of warnings of the whole process: two at once would leave the wrong ones behind.
+_FITTING = Lock()
 # Half as many leaves and two thirds of the trees that do best cost a third of the time, and 1 % of the pinball loss.
 _TREES, _LEARNING_RATE, _MOST_LEAVES, _LEAST_SAMPLES_OF_A_LEAF = 50, 0.15, 20, 100
 # Rows whose features are held at once.
@@ -37,18 +38,19 @@ class Boosted:
     of_quantiles: Sequence[HistGradientBoostingRegressor]
     of_mean: HistGradientBoostingRegressor
 
-    def predict(self, panel: Panel, samples: Samples, workers: Workers) -> tuple[FloatArray, FloatArray]:
+    def predict(self, panel: Panel, samples: Samples) -> tuple[FloatArray, FloatArray]:
         """Quantiles in kW, never crossing, (n, quantiles), and means in kW, (n,)."""
         models = [*self.of_quantiles, self.of_mean]
         found = np.empty((len(samples), len(models)))
         for part in samples.parts(_ROWS_AT_ONCE):
             rows = features(panel, samples.where(part), self.levels)
-            found[part] = np.stack(workers.each(partial(_predict, rows), models), axis=1)
+            with _one_thread():
+                found[part] = np.stack([model.predict(rows) for model in models], axis=1)
         found *= self.levels.level_kw[samples.meter][:, None]
         return np.sort(found[:, :-1], axis=1), found[:, -1]
 
 
-def train(panel: Panel, samples: Samples, end: int, quantiles: FloatArray, workers: Workers) -> Boosted:
+def train(panel: Panel, samples: Samples, end: int, quantiles: FloatArray) -> Boosted:
     """Train on samples whose targets lie before step ``end`` and have a reading."""
     levels = levels_before(panel, end)
     rows = features(panel, samples, levels)
@@ -60,24 +62,15 @@ def train(panel: Panel, samples: Samples, end: int, quantiles: FloatArray, worke
     }  # fmt: skip
     models = [HistGradientBoostingRegressor(loss="quantile", quantile=q, **common) for q in quantiles.tolist()]
     models.append(HistGradientBoostingRegressor(loss="squared_error", **common))
-    workers.each(partial(_fit, rows, wanted), models)
+    for model in models:
+        with _FITTING, _one_thread():
+            model.fit(rows, wanted)
     return Boosted(levels, models[:-1], models[-1])
-
-
-def _fit(rows: FloatArray, wanted: FloatArray, model: HistGradientBoostingRegressor) -> None:
-    with _one_thread():
-        model.fit(rows, wanted)
-
-
-def _predict(rows: FloatArray, model: HistGradientBoostingRegressor) -> FloatArray:
-    with _one_thread():
-        return model.predict(rows)
 
 
 def _one_thread() -> AbstractContextManager[object]:
     """Keep a model on the thread that it is called on: sums of several threads depend on their number.
 
     They also wait for each other by turning over: beside another busy process, two took forty times as long as one.
-    Models share the processors instead.
     """
     return threadpool_limits(limits=1, user_api="openmp")

@@ -45,7 +45,7 @@ def levels_before(panel: Panel, end: int) -> Levels:
     for i, row in enumerate(panel.readings_kw[:, :end]):
         known = row[~np.isnan(row)]
         # a meter of zeros only is not boosted, but must not divide by zero
-        if known.any():
+        if np.any(known != 0.0):
             level_kw[i] = np.abs(known).mean()
             shape[i] = np.array([known.std(), *np.quantile(known, _LEVEL_QUANTILES)]) / level_kw[i]
     return Levels(level_kw, shape)
@@ -57,7 +57,7 @@ def features(panel: Panel, samples: Samples, levels: Levels) -> FloatArray:
     slot, hour = panel.slot[target], panel.slots_per_day / 24.0
     last = last_days(panel, samples)
     day_steps = panel.step_at(last[:, None] - np.arange(_LAG_DAYS), slot[:, None])
-    week_steps = same_weekday_steps(panel, samples, _LAG_WEEKS)
+    week_steps = same_weekday_steps(panel, samples, panel.weekday, _LAG_WEEKS)
     steps = np.concatenate(
         [day_steps, week_steps, origin[:, None] - 1 - np.arange(_LATEST_READINGS)], axis=1
     )  # fmt: skip
@@ -73,7 +73,9 @@ def features(panel: Panel, samples: Samples, levels: Levels) -> FloatArray:
             quantiles_of(rising, _SLOT_QUANTILES), mean_of(rising)[:, None],
         ], axis=1,
     )  # fmt: skip
-    calendar = np.stack([slot, panel.weekday[target], panel.day_type[target], target - origin], axis=1)
+    calendar = np.stack(
+        [slot, panel.weekday[target], panel.day_type[target], (target - origin) // samples.lead_unit], axis=1
+    )
     return np.concatenate(
         [
             calendar, powers_kw / levels.level_kw[meter][:, None], levels.shape[meter],
@@ -86,4 +88,4 @@ def _weather(panel: Panel, samples: Samples, lag_steps: IntArray) -> FloatArray:
     """Each column at the target, and what it was at the lags that stand beside it, (n, 3 · columns)."""
     steps = np.concatenate([samples.target[:, None], lag_steps], axis=1)
     values = np.where(steps >= 0, panel.weather[:, np.maximum(steps, 0)], np.nan)
-    return np.moveaxis(values, 0, 1).reshape(len(samples), -1)
+    return np.moveaxis(values, 0, 1).reshape(len(samples), values.shape[0] * values.shape[2])

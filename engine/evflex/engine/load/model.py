@@ -167,21 +167,17 @@ class LoadForecastOptions:
         backtest_days: Days at the end of the history on which the forecast is tried, and the blend chosen; 0 for none.
         max_training_rows: Most samples that a model is trained on; time and memory grow with it.
         seed: Of the draw of samples.
-        thread_count: Threads that models are fitted on; None for one a processor. The answer does not depend on it.
     """
 
     backtest_days: int = 28
     max_training_rows: int = 40_000
     seed: int = 0
-    thread_count: int | None = None
 
     def validate(self, rules: Rules) -> None:
         """Report every broken rule."""
         rules.check(self.backtest_days >= 0, "backtest_days", f"must be >= 0, is {self.backtest_days}")
         rules.check(self.max_training_rows >= 1, "max_training_rows", f"must be >= 1, is {self.max_training_rows}")
         rules.check(self.seed >= 0, "seed", f"must be >= 0, is {self.seed}")
-        threads = self.thread_count
-        rules.check(threads is None or threads >= 1, "thread_count", f"must be >= 1, is {threads}")
 
 
 def _each(rules: Rules, path: str, good: BoolArray, rule: str, values: NDArray[np.generic]) -> None:

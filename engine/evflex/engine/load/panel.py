@@ -33,7 +33,8 @@ class Panel:
         slots_per_day: Steps of a day.
         day: Local day of each step, counted from that of the first, (N,).
         slot: Slot of the local day, (N,).
-        weekday: Of each step, Monday 0, (N,).
+        weekday: Of each step, Monday 0; of a holiday that of Sunday, as of any day the one whose kind it has, (N,).
+        calendar_weekday: Of each step, Monday 0, (N,).
         day_type: Of each step, (N,).
         step_of: Last step of the history in each local day and slot, or NO_STEP, (days, slots).
         same_kind_days: The last days of a kind up to each day, latest first, −1 where there are no more, (4, days, d).
@@ -47,6 +48,7 @@ class Panel:
     day: IntArray
     slot: IntArray
     weekday: IntArray
+    calendar_weekday: IntArray
     day_type: IntArray
     step_of: IntArray
     same_kind_days: IntArray
@@ -107,9 +109,16 @@ def lay_out(problem: LoadForecastProblem) -> Panel:
         row[:steps], row[horizon] = column.history, column.horizon
     return Panel(
         problem.history_kw, _running(np.where(known, problem.history_kw, 0.0)), _running(known.astype(np.int64)),
-        slots, day, slot, weekday, day_type, step_of, _same_kind_days(day[:steps], day_type[:steps], len(step_of)),
+        slots, day, slot, _weekday_of(day_type, weekday), weekday, day_type, step_of,
+        _same_kind_days(day[:steps], day_type[:steps], len(step_of)),
         weather,
     )  # fmt: skip
+
+
+def _weekday_of(day_type: IntArray, weekday: IntArray) -> IntArray:
+    """Monday to Friday of a working day, else Saturday or Sunday."""
+    working = np.minimum(weekday, 4)
+    return np.select([day_type == DayType.SATURDAY, day_type == DayType.HOLIDAY], [5, 6], working)
 
 
 def _filled(values: FloatArray, steps: int, default: float) -> FloatArray:

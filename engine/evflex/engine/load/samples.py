@@ -21,11 +21,14 @@ class Samples:
         meter: Index of the meter, (n,).
         origin: First step that is not known yet, (n,).
         target: Step to forecast, >= origin, (n,).
+        lead_unit: Steps that the trees count leads in: with origins at one time of the day, steps would say no more
+            than slots do, and the wrong thing on the day on which clocks change.
     """
 
     meter: IntArray
     origin: IntArray
     target: IntArray
+    lead_unit: int = 1
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -33,7 +36,7 @@ class Samples:
 
     def where(self, kept: BoolArray | slice) -> Samples:
         """Some of them."""
-        return Samples(self.meter[kept], self.origin[kept], self.target[kept])
+        return Samples(self.meter[kept], self.origin[kept], self.target[kept], self.lead_unit)
 
     def parts(self, most: int) -> Iterator[slice]:
         """Slices of at most ``most`` samples, so that memory stays bounded."""
@@ -72,13 +75,13 @@ def training_samples(window: Window, meters: IntArray, end: int, most: int, rng:
     count = (last - _LEAST_DAYS_BEHIND * window.slots_per_day) // stride + 1
     if count <= 0 or not len(meters):
         nothing = np.empty(0, dtype=np.int64)
-        return Samples(nothing, nothing, nothing)
+        return Samples(nothing, nothing, nothing, stride)
     all_of_them = count * window.horizon_steps * len(meters)
     number = np.arange(all_of_them) if all_of_them <= most else rng.integers(0, all_of_them, most)
     number, ahead = np.divmod(number, window.horizon_steps)
     number, back = np.divmod(number, count)
     origin = end - stride * ((end - last + stride - 1) // stride) - stride * back
-    samples = Samples(meters[number], origin, origin + window.lead_steps + ahead)
+    samples = Samples(meters[number], origin, origin + window.lead_steps + ahead, stride)
     return samples.where((samples.target < end) & (samples.origin > 0))
 
 
@@ -98,11 +101,11 @@ def rolling_samples(
         number = np.sort(rng.choice(all_of_them, most_a_meter, replace=False))
     meter, number = np.repeat(meters, len(number)), np.tile(number, len(meters))
     origin = origins[number // horizon]
-    return Samples(meter, origin, origin + window.lead_steps + number % horizon)
+    return Samples(meter, origin, origin + window.lead_steps + number % horizon, stride)
 
 
 def forecast_samples(window: Window, meters: IntArray, end: int) -> Samples:
     """Every step of the horizon behind the history's end for each meter, a meter after another."""
     target = end + window.lead_steps + np.arange(window.horizon_steps)
     meter = np.repeat(meters, len(target))
-    return Samples(meter, np.full(len(meter), end), np.tile(target, len(meters)))
+    return Samples(meter, np.full(len(meter), end), np.tile(target, len(meters)), window.origin_stride)

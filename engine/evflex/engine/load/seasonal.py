@@ -17,7 +17,7 @@ def recent_readings(panel: Panel, samples: Samples) -> FloatArray:
     """Readings in kW around the same slot on the last days of the same kind, rising, NaN last, (n, readings)."""
     days = panel.same_kind_days[panel.day_type[samples.target], panel.day[samples.origin - 1]]
     slot = panel.slot[samples.target][:, None, None] + _NEIGHBOURS
-    step = panel.step_at(days[:, :, None], slot).reshape(len(samples), -1)
+    step = panel.step_at(days[:, :, None], slot).reshape(len(samples), days.shape[1] * len(_NEIGHBOURS))
     readings = panel.reading(samples.meter[:, None], step, samples.origin[:, None])
     readings.sort(axis=1)
     return readings
@@ -46,7 +46,9 @@ def mean_of(rising: FloatArray) -> FloatArray:
 
 def last_week(panel: Panel, samples: Samples) -> FloatArray:
     """Readings in kW of the same slot on the latest same day of the week that is known, NaN where missing, (n,)."""
-    return panel.reading(samples.meter, same_weekday_steps(panel, samples, 1)[:, 0], samples.origin)
+    return panel.reading(
+        samples.meter, same_weekday_steps(panel, samples, panel.calendar_weekday, 1)[:, 0], samples.origin
+    )
 
 
 def naive_quantiles(panel: Panel, samples: Samples, quantiles: FloatArray) -> FloatArray:
@@ -66,8 +68,10 @@ def last_days(panel: Panel, samples: Samples) -> IntArray:
     return np.where(slot <= panel.slot[samples.origin - 1], day, day - 1)
 
 
-def same_weekday_steps(panel: Panel, samples: Samples, weeks: int) -> IntArray:
-    """Steps of the target's slot on the last known same days of the week, latest first, (n, weeks)."""
+def same_weekday_steps(panel: Panel, samples: Samples, weekday: IntArray, weeks: int) -> IntArray:
+    """Steps of the target's slot on the last known days of its ``weekday``, latest first, (n, weeks)."""
     last = last_days(panel, samples)
-    latest = last - (last - panel.day[samples.target]) % 7
-    return panel.step_at(latest[:, None] - 7 * np.arange(weeks), panel.slot[samples.target][:, None])
+    target = samples.target
+    last_weekday = panel.calendar_weekday[target] + last - panel.day[target]
+    latest = last - (last_weekday - weekday[target]) % 7
+    return panel.step_at(latest[:, None] - 7 * np.arange(weeks), panel.slot[target][:, None])
