@@ -19,7 +19,7 @@ _QUANTILES = np.array([0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95])
 _LOW, _HIGH = 1, 7  # of 80 %
 _HORIZONS = {"day": STEPS_A_DAY, "hour": 4}
 # Days between origins visit all days of the week, and steps between them all times of the day.
-_LAST_DAYS, _DAYS_APART, _STEPS_APART = 84, 12, 5 * STEPS_A_DAY + 31
+_LAST_DAYS, _DAYS_APART, _STEPS_APART = 84, 12, 9 * STEPS_A_DAY + 31
 _WEEKS = (4, 8)
 _MANY = 1000
 _OURS, _POINT = "evflex", "last week"
@@ -94,7 +94,7 @@ def _time_many(outcome: Outcome, setting: Setting, loads: Loads) -> None:
         history_kw = loads.load_kw[np.arange(meters) % few]
         made: list[LoadForecast] = []
         run: Callable[[], None] = partial(_forecast, made, loads, history_kw, steps, setting)
-        seconds = [timed(run) for _ in range(setting.pick(3 if meters == few else 1))]
+        seconds = [timed(run) for _ in range(setting.pick(3 if at_most else 1))]
         outcome.seconds[f"{meters} meters, a day ahead"] = seconds
         outcome.curves.setdefault(_OURS, []).append((meters, float(np.median(seconds))))
         outcome.add(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,15 +40,6 @@ def households(meters: int, days: int, seed: int = 0, slots: int = 24) -> FloatA
     for k in range(1, noise.shape[1]):
         noise[:, k] = 0.8 * noise[:, k - 1] + 0.15 * shocks[:, k]
     return rng.uniform(0.5, 5.0, (meters, 1)) * shape * np.exp(noise)
-
-
-def until(problem: LoadForecastProblem, steps: int) -> LoadForecastProblem:
-    """The same as it was asked when only the first steps were known."""
-    history = replace(problem.history, step_count=steps)
-    return replace(
-        problem, history=history, history_kw=problem.history_kw[:, :steps],
-        horizon=replace(problem.horizon, start_unix_s=history.end_unix_s),
-    )  # fmt: skip
 
 
 def pinball(actual_kw: FloatArray, quantile_kw: FloatArray, quantiles: FloatArray = QUANTILES) -> float:

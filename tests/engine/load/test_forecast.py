@@ -88,11 +88,11 @@ def test_nothing_that_is_read_after_an_origin_changes_what_is_known_there(horizo
     at_cut = replace(samples, origin=np.full(len(samples), cut))
     models = [train(p, drawn, cut, QUANTILES) for p in (panel, disturbed)]
     forecasts = [m.predict(p, at_cut)[0] for m, p in zip(models, (panel, disturbed), strict=True)]
-    np.testing.assert_array_equal(*forecasts)
+    np.testing.assert_array_equal(forecasts[0], forecasts[1])
     for known in (recent_readings, last_week):
         np.testing.assert_array_equal(known(panel, at_cut), known(disturbed, at_cut))
     rows = [features(p, drawn, levels_before(p, cut)) for p in (panel, disturbed)]
-    np.testing.assert_array_equal(*rows)
+    np.testing.assert_array_equal(rows[0], rows[1])
 
 
 def test_the_figures_are_those_of_forecasts_made_without_the_future() -> None:
