@@ -8,36 +8,37 @@ from typing import Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
-from evflex.dispatch.v1 import dispatch_service_pb2
 from evflex.engine.validation import MAX_REPORTED, Rules
 from evflex.server.errors import invalid_field
 from evflex.server.fields import refuse
 from evflex.server.wire import decoded
 
 Header = TypeVar("Header", bound=Message)
+Chunk = TypeVar("Chunk", bound=Message)
 Header_co = TypeVar("Header_co", bound=Message, covariant=True)
+Chunk_co = TypeVar("Chunk_co", bound=Message, covariant=True)
 
 
-class UploadMessage(Protocol[Header_co]):
-    """A message of CreatePortfolio or UpdatePortfolio."""
+class UploadMessage(Protocol[Header_co, Chunk_co]):
+    """A message of such a stream, such as CreatePortfolioRequest."""
 
     @property
     def header(self) -> Header_co:
         """First message."""
 
     @property
-    def chunk(self) -> dispatch_service_pb2.PortfolioChunk:
+    def chunk(self) -> Chunk_co:
         """A message in between."""
 
 
-class Upload(Generic[Header]):
+class Upload(Generic[Header, Chunk]):
     """One client stream.
 
     Attributes:
         rules: Faults found so far; the stream is given up when there are as many as are told.
     """
 
-    def __init__(self, messages: Iterator[UploadMessage[Header]]) -> None:
+    def __init__(self, messages: Iterator[UploadMessage[Header, Chunk]]) -> None:
         """Read `messages`."""
         self.rules = Rules()
         self._messages = messages
@@ -60,7 +61,7 @@ class Upload(Generic[Header]):
             break
         raise invalid_field("header", "must be the first message")
 
-    def chunks(self) -> Iterator[tuple[str, dispatch_service_pb2.PortfolioChunk]]:
+    def chunks(self) -> Iterator[tuple[str, Chunk]]:
         """The chunks up to the commit, each with its path.
 
         Raises:
