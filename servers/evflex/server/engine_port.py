@@ -9,13 +9,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from evflex.engine import capacity, charging, dispatch
+from evflex.engine import capacity, charging, dispatch, grid
 from evflex.engine.capacity.allocation import Allocation, Rating
 from evflex.engine.capacity.model import AllocationOptions, AllocationProblem, RatingProblem
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.schedule import Schedule
 from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
 from evflex.engine.dispatch.plan import FleetPlan, PlanProgress, Setpoints
+from evflex.engine.grid import FlowOptions, Network, PowerFlow, PreparedGrid
+from evflex.engine.grid.formats import ImportedNetwork, NetworkFormat, read_network
 from evflex.engine.supply_tree import FloatArray
 from evflex.engine.timegrid import TimeGrid
 
@@ -75,7 +77,24 @@ class CapacityEngine(Protocol):
         """Share capacity between hubs; see :func:`evflex.engine.capacity.allocate_capacity`."""
 
 
-class Engine(ChargingEngine, DispatchEngine, CapacityEngine, Protocol):
+class CongestionEngine(Protocol):
+    """Reads networks and computes power flows."""
+
+    def read_network(
+        self, network_format: NetworkFormat, files: Mapping[str, bytes], three_phase: bool | None
+    ) -> ImportedNetwork:
+        """Read a network from its files; see :func:`evflex.engine.grid.formats.read_network`."""
+
+    def prepare_grid(self, network: Network) -> PreparedGrid:
+        """Prepare a network for power flows; see :func:`evflex.engine.grid.prepare_grid`."""
+
+    def run_power_flow(
+        self, prepared: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray, options: FlowOptions
+    ) -> PowerFlow:
+        """Solve steps of a network; see :func:`evflex.engine.grid.run_power_flow`."""
+
+
+class Engine(ChargingEngine, DispatchEngine, CapacityEngine, CongestionEngine, Protocol):
     """All that the server needs."""
 
 
@@ -111,6 +130,22 @@ class KernelEngine:
     ) -> Allocation:
         """See :class:`CapacityEngine`."""
         return capacity.allocate_capacity(problem, options, cancel)
+
+    def read_network(
+        self, network_format: NetworkFormat, files: Mapping[str, bytes], three_phase: bool | None
+    ) -> ImportedNetwork:
+        """See :class:`CongestionEngine`."""
+        return read_network(network_format, files, three_phase=three_phase)
+
+    def prepare_grid(self, network: Network) -> PreparedGrid:
+        """See :class:`CongestionEngine`."""
+        return grid.prepare_grid(network)
+
+    def run_power_flow(
+        self, prepared: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray, options: FlowOptions
+    ) -> PowerFlow:
+        """See :class:`CongestionEngine`."""
+        return grid.run_power_flow(prepared, p_kw, q_kvar, options)
 
     def optimize_schedule(
         self, problem: ScheduleProblem, options: ScheduleOptions, cancel: threading.Event | None = None
