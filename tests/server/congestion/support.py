@@ -22,11 +22,13 @@ from evflex.congestion.v1 import congestion_service_pb2 as api
 from evflex.congestion.v1 import congestion_service_pb2_grpc, network_pb2, power_flow_pb2
 from evflex.engine.grid import (
     Branches,
+    BranchFlows,
     BranchKind,
     Buses,
     FlowOptions,
     Generators,
     Network,
+    PowerFlow,
     Sources,
     ZeroSequence,
     validate_network,
@@ -81,40 +83,33 @@ class ToyGrid:
     energised: BoolArray
 
 
-@dataclass(frozen=True)
-class ToyFlow:
-    """What the formulas of :class:`FakeGridEngine` give."""
-
-    voltage_pu: FloatArray
-    voltage_angle_deg: FloatArray
-    branch_loading_ratio: FloatArray
-    losses_kw: FloatArray
-    converged: BoolArray
-    energised: BoolArray
-    from_p_kw: FloatArray | None
-    from_q_kvar: FloatArray | None
-    from_current_a: FloatArray | None
-    to_p_kw: FloatArray | None
-    to_q_kvar: FloatArray | None
-    to_current_a: FloatArray | None
-
-
 MOST_KW = 1e5
 
 
-def toy_flow(network: Network, p_kw: FloatArray, q_kvar: FloatArray, *, branch_flows: bool) -> ToyFlow:
+def toy_flow(network: Network, p_kw: FloatArray, q_kvar: FloatArray, *, branch_flows: bool) -> PowerFlow:
     """Numbers that tell where they come from; a step of more than :data:`MOST_KW` in all has no solution."""
     of, to = network.branches.from_bus, network.branches.to_bus
-    converged = p_kw.reshape(len(p_kw), -1).sum(axis=1) <= MOST_KW
-    flows = (
-        (p_kw[:, of], q_kvar[:, of], p_kw[:, of] / 2, -p_kw[:, to], -q_kvar[:, to], p_kw[:, to] / 4)
-        if branch_flows
-        else (None,) * 6
-    )
-    return ToyFlow(
-        1.0 - p_kw / 1e6, q_kvar / 7.0, p_kw[:, of] + 2.0 * p_kw[:, to],
-        np.where(converged, p_kw.reshape(len(p_kw), -1).sum(axis=1), np.nan), converged, toy_energised(network), *flows,
+    total_kw = p_kw.reshape(len(p_kw), -1).sum(axis=1)
+    converged = total_kw <= MOST_KW
+    flows = BranchFlows(
+        p_kw[:, of], q_kvar[:, of], p_kw[:, of] / 2, -p_kw[:, to], -q_kvar[:, to], p_kw[:, to] / 4
     )  # fmt: skip
+    voltage_pu = 1.0 - p_kw / 1e6
+    complex_voltage_pu: Any = voltage_pu * np.exp(1j * np.deg2rad(q_kvar / 7.0))
+    return PowerFlow(
+        voltage_pu, p_kw[:, of] + 2.0 * p_kw[:, to], np.where(converged, total_kw, np.nan), converged,
+        np.zeros(len(p_kw)), toy_energised(network), complex_voltage_pu,
+        flows if branch_flows else None,
+    )  # fmt: skip
+
+
+def toy_column(flow: PowerFlow, name: str) -> FloatArray:
+    """A column of a chunk, as it is to be."""
+    if name == "voltage_angle_deg":
+        assert flow.complex_voltage_pu is not None
+        return np.rad2deg(np.arctan2(flow.complex_voltage_pu.imag, flow.complex_voltage_pu.real))
+    column: FloatArray = getattr(flow, name) if hasattr(flow, name) else getattr(flow.flows, name)
+    return column
 
 
 def toy_energised(network: Network) -> BoolArray:

@@ -1,16 +1,17 @@
-"""Computes power flows block by block in the pool, and streams what comes out while the next block is solved."""
+"""Computes power flows block by block in the pool, and streams what comes out while the next blocks are solved."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from evflex.congestion.v1 import congestion_service_pb2, power_flow_pb2
-from evflex.engine.grid import FlowOptions, PowerFlow
+from evflex.engine.grid import PowerFlow
 from evflex.engine.grid.injections import Injections
 from evflex.engine.supply_tree import FloatArray
 from evflex.engine.validation import InvalidProblemError, Rules
@@ -30,9 +31,9 @@ from evflex.server.store.networks import NetworkRow
 _Request = congestion_service_pb2.RunPowerFlowRequest
 _Response = congestion_service_pb2.RunPowerFlowResponse
 _PROGRESS_INTERVAL_S = 0.3
-# One block is solved while the one before is sent.
-_BLOCKS_AHEAD = 1
 _MOST_TOLD = 1_000
+# Blocks that are solved or wait to be sent, so that memory stays bounded on machines of many processors.
+_MOST_AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class FlowRunner:
         """
         check_steps(request, self.settings)
         # a lane of its own: a long flow takes turns with others, and is not refused halfway
-        lane = self.pool.open_lane(_BLOCKS_AHEAD + 1)
+        lane = self.pool.open_lane(self._ahead)
         of = PoolRun(lane, call, lambda _: self._prepared(row), self.settings).result()
         rules = Rules()
         injections = decode_load(rules, request, of)
@@ -77,6 +78,10 @@ class FlowRunner:
             yield from outcome.progress(first + flow.converged.shape[0])
         yield _Response(summary=outcome.summary(of)).SerializeToString()
 
+    @property
+    def _ahead(self) -> int:
+        return min(self.pool.thread_count, _MOST_AHEAD)
+
     def _prepared(self, row: NetworkRow) -> PreparedNetwork:
         try:
             return self.networks.opened(row)
@@ -86,22 +91,22 @@ class FlowRunner:
     def _blocks(
         self, of: PreparedNetwork, injections: Injections, chunks: FlowChunks, lane: Lane, call: Call
     ) -> Iterator[tuple[int, PowerFlow]]:
-        """First step and flow of each block, in order; the next is solved while the caller works with one."""
-        options = FlowOptions(branch_flows=chunks.branch_flows)
-        per_block, steps = chunks.steps_per_block, injections.step_count
+        """First step and flow of each block, in order; the next are solved while the caller works with one."""
+        steps = injections.step_count
 
         def begun(first: int) -> PoolRun[PowerFlow]:
             def solve(_: threading.Event) -> PowerFlow:
-                p_kw, q_kvar = injections.block(first, min(first + per_block, steps))
-                return self.engine.run_power_flow(of.grid, p_kw, q_kvar, options)
+                p_kw, q_kvar = injections.block(first, min(first + chunks.steps_per_block, steps))
+                return self.engine.run_power_flow(of.grid, p_kw, q_kvar, chunks.options)
 
             return PoolRun(lane, call, solve, self.settings)
 
-        running = begun(0)
-        for first in range(0, steps, per_block):
-            flow = running.result()
-            if first + per_block < steps:
-                running = begun(first + per_block)
+        starts = range(0, steps, chunks.steps_per_block)
+        running = deque(begun(first) for first in starts[: self._ahead])
+        for k, first in enumerate(starts):
+            flow = running.popleft().result()
+            if k + self._ahead < len(starts):
+                running.append(begun(starts[k + self._ahead]))
             yield first, flow
 
 
