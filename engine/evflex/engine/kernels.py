@@ -17,6 +17,7 @@ from evflex.engine.supply_tree import FloatArray, IntArray
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 _FUSED = {"contract", "nnan", "nsz"}
+_CONTRACTED = {"contract"}
 
 
 def kernel(function: _Function) -> _Function:
@@ -47,6 +48,20 @@ def vector_inner_kernel(function: _Function) -> _Function:
     """
     options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
     return cast("_Function", njit(cache=True, nogil=True, error_model="numpy", fastmath=_FUSED, **options)(function))  # type: ignore[call-overload]
+
+
+def lane_kernel(function: _Function) -> _Function:
+    """Compile a function that Python calls and that does the same for several lanes, products and sums in one rounding.
+
+    What is no number stays one: a lane that diverges is told from one that does not.
+    """
+    return cast("_Function", njit(cache=True, nogil=True, error_model="numpy", fastmath=_CONTRACTED)(function))
+
+
+def lane_inner_kernel(function: _Function) -> _Function:
+    """Compile a function that only kernels call, with arithmetic as in :func:`lane_kernel`."""
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True, "fastmath": _CONTRACTED}
+    return cast("_Function", njit(cache=True, nogil=True, error_model="numpy", **options)(function))  # type: ignore[call-overload]
 
 
 @inner_kernel

@@ -1,5 +1,6 @@
 """Networks: power flow, congestion and the relief it needs."""
 
+from evflex.engine.grid.branch_flows import BranchFlows
 from evflex.engine.grid.network import (
     Branches,
     BranchKind,
@@ -10,14 +11,22 @@ from evflex.engine.grid.network import (
     ZeroSequence,
 )
 from evflex.engine.grid.network_rules import validate_network
+from evflex.engine.grid.power_flow import FlowOptions, PowerFlow, run_power_flow
+from evflex.engine.grid.prepared import PreparedGrid, prepare_grid
 
 __all__ = [
+    "BranchFlows",
     "BranchKind",
     "Branches",
     "Buses",
+    "FlowOptions",
     "Generators",
     "Network",
+    "PowerFlow",
+    "PreparedGrid",
     "Sources",
     "ZeroSequence",
+    "prepare_grid",
+    "run_power_flow",
     "validate_network",
 ]
