@@ -106,6 +106,7 @@ class KernelEngine:
         charging.warm_up()
         dispatch.warm_up()
         capacity.warm_up()
+        grid.warm_up()
 
     def plan_portfolio(
         self,
