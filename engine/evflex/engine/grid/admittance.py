@@ -42,7 +42,12 @@ def open_ends(ports: ComplexArray, from_closed: BoolArray, to_closed: BoolArray)
     seen = np.zeros_like(ports)
     seen[both] = ports[both]
     alone = from_closed & ~to_closed
-    seen[alone, 0] = (y_ff - y_ft * y_tf / y_tt)[alone]
+    seen[alone, 0] = y_ff[alone] - _over((y_ft * y_tf)[alone], y_tt[alone])
     alone = to_closed & ~from_closed
-    seen[alone, 3] = (y_tt - y_tf * y_ft / y_ff)[alone]
+    seen[alone, 3] = y_tt[alone] - _over((y_tf * y_ft)[alone], y_ff[alone])
     return seen
+
+
+def _over(coupling: ComplexArray, own: ComplexArray) -> ComplexArray:
+    """The quotient, and nothing where nothing couples."""
+    return np.divide(coupling, own, out=np.zeros_like(coupling), where=coupling != 0.0)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from evflex.engine.grid.admittance import ComplexArray
-from evflex.engine.grid.prepared import PreparedGrid
+from evflex.engine.grid.prepared import PhasePart, PreparedGrid
+from evflex.engine.grid.sequences import phases_of
 from evflex.engine.supply_tree import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
 class BranchFlows:
-    """What flows into branches at both ends, (T, m) each; NaN where no source reaches, 0 at an open end.
+    """What flows into branches at both ends, (T, m) each, or (T, m, 3) by phase; 0 at an end without voltage.
 
     Attributes:
         from_p_kw: Active power into the from end.
@@ -37,22 +38,22 @@ def branch_flows(grid: PreparedGrid, voltage_pu: ComplexArray) -> BranchFlows:
 
     Args:
         grid: The network in its switching state.
-        voltage_pu: Voltages of buses, (T, n).
+        voltage_pu: Voltages of buses, (T, n), or by sequence, (T, n, 3).
     """
     network = grid.network
     a, b = network.branches.from_bus, network.branches.to_bus
-    y_ff, y_ft, y_tf, y_tt = grid.state.ports.T
-    v_from, v_to = voltage_pu[:, a], voltage_pu[:, b]
-    # an end that is open has no current, whatever the voltage beyond it
-    at_from = _times(y_ff, v_from) + _times(y_ft, v_to)
-    at_to = _times(y_tf, v_from) + _times(y_tt, v_to)
-    s_from, s_to = v_from * at_from.conj() * network.base_kva, v_to * at_to.conj() * network.base_kva
-    base_a = network.base_current_a
+    live = np.where(np.isnan(voltage_pu), 0.0, voltage_pu)
+    v_from, v_to, base_a = live[:, a], live[:, b], network.base_current_a
+    i_from_base, i_to_base, base_kva = base_a[a], base_a[b], network.base_kva
+    if isinstance(grid.part, PhasePart):
+        y_ff, y_ft, y_tf, y_tt = grid.part.ports.transpose(2, 1, 0)
+        at_from, at_to = phases_of(y_ff * v_from + y_ft * v_to), phases_of(y_tf * v_from + y_tt * v_to)
+        v_from, v_to, base_kva = phases_of(v_from), phases_of(v_to), base_kva / 3.0
+        i_from_base, i_to_base = i_from_base[:, None], i_to_base[:, None]
+    else:
+        y_ff, y_ft, y_tf, y_tt = grid.state.ports.T
+        at_from, at_to = y_ff * v_from + y_ft * v_to, y_tf * v_from + y_tt * v_to
+    s_from, s_to = v_from * at_from.conj() * base_kva, v_to * at_to.conj() * base_kva
     return BranchFlows(
-        s_from.real, s_from.imag, np.abs(at_from) * base_a[a], s_to.real, s_to.imag, np.abs(at_to) * base_a[b]
+        s_from.real, s_from.imag, np.abs(at_from) * i_from_base, s_to.real, s_to.imag, np.abs(at_to) * i_to_base
     )
-
-
-def _times(admittance: ComplexArray, voltage: ComplexArray) -> ComplexArray:
-    product: ComplexArray = np.where(admittance == 0.0, 0.0, admittance * voltage)
-    return product

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from evflex.engine.grid.admittance import ComplexArray
 from evflex.engine.grid.lanes import LANES
 from evflex.engine.grid.structure import Structure
 from evflex.engine.grid.switching_state import SwitchingState
@@ -74,11 +75,15 @@ def pattern_of(structure: Structure) -> Pattern:
 
 def admittances_of(state: SwitchingState) -> Admittances:
     """The switching state for kernels."""
-    parts = [
-        np.ascontiguousarray(part) for y in (state.y_node, state.y_first, state.y_second) for part in (y.real, y.imag)
-    ]
-    start = [np.ascontiguousarray(part) for part in (state.start.real, state.start.imag)]
-    return Admittances(*parts, state.kind, *start)
+    g_node, b_node = _parts(state.y_node)
+    g_first, b_first = _parts(state.y_first)
+    g_second, b_second = _parts(state.y_second)
+    start_re, start_im = _parts(state.start)
+    return Admittances(g_node, b_node, g_first, b_first, g_second, b_second, state.kind, start_re, start_im)
+
+
+def _parts(values: ComplexArray) -> tuple[FloatArray, FloatArray]:
+    return np.ascontiguousarray(values.real), np.ascontiguousarray(values.imag)
 
 
 @lane_inner_kernel

@@ -53,13 +53,16 @@ class Structure:
     pair_target: IntArray
 
 
-def structure_of(network: Network, from_closed: BoolArray, to_closed: BoolArray) -> Structure:
+def structure_of(
+    network: Network, from_closed: BoolArray, to_closed: BoolArray, passive: BoolArray | None = None
+) -> Structure:
     """The structure of a network whose switches are in a given state.
 
     Args:
         network: A network that keeps its rules.
         from_closed: Whether the from end of each branch is connected, (m,); matters here for switches only.
         to_closed: Whether the to end is.
+        passive: Buses without a load, (n,); those within a line or at its end are eliminated before all others.
 
     Returns:
         The structure.
@@ -76,7 +79,11 @@ def structure_of(network: Network, from_closed: BoolArray, to_closed: BoolArray)
     is_source[group[network.sources.bus]] = True
     a, b = group[branches.from_bus], group[branches.to_bus]
     linked = (branches.kinds != BranchKind.SWITCH) & (a != b)
-    order, rows = _eliminate(n, is_source, a[linked], b[linked])
+    is_early = np.zeros(n, dtype=bool)
+    if passive is not None:
+        is_early[group] = True
+        is_early[group[~passive]] = False
+    order, rows = _eliminate(n, is_source, is_early & ~is_source, a[linked], b[linked])
     position = np.empty(n, dtype=np.int64)
     position[order] = np.arange(n)
     unknown = n - int(is_source.sum())
@@ -118,23 +125,36 @@ def _check_sources(network: Network, group: IntArray) -> None:
             raise InvalidProblemError([Violation(f"generators[{i}].voltage_pu", rule)])
 
 
-def _eliminate(n: int, is_source: BoolArray, a: IntArray, b: IntArray) -> tuple[IntArray, list[tuple[int, set[int]]]]:
-    """Minimum degree: the order of nodes, and of each unknown node the neighbours left when it went."""
+def _eliminate(
+    n: int, is_source: BoolArray, is_early: BoolArray, a: IntArray, b: IntArray
+) -> tuple[IntArray, list[tuple[int, set[int]]]]:
+    """The order of nodes, and of each unknown node the neighbours left when it went."""
     neighbours: list[set[int]] = [set() for _ in range(n)]
     for i, j in zip(a.tolist(), b.tolist(), strict=True):
         if not is_source[i] and not is_source[j]:
             neighbours[i].add(j)
             neighbours[j].add(i)
-    unknown = np.flatnonzero(~is_source).tolist()
-    by_degree: list[list[int]] = [[] for _ in range(n + 1)]
-    for i in reversed(unknown):
-        by_degree[len(neighbours[i])].append(i)
     gone = is_source.copy()
+    # who has two neighbours joins them: no fill
+    rows = _by_least_degree(neighbours, gone, is_early, most=2)
+    rows += _by_least_degree(neighbours, gone, ~is_source, most=n)
+    order = np.array([i for i, _ in rows] + np.flatnonzero(is_source).tolist(), dtype=np.int64)
+    return order, rows
+
+
+def _by_least_degree(
+    neighbours: list[set[int]], gone: BoolArray, allowed: BoolArray, most: int
+) -> list[tuple[int, set[int]]]:
+    """Eliminate allowed nodes of up to ``most`` neighbours, those with the fewest first."""
+    by_degree: list[list[int]] = [[] for _ in range(len(neighbours) + 1)]
+    for i in reversed(np.flatnonzero(allowed & ~gone).tolist()):
+        by_degree[len(neighbours[i])].append(i)
     rows: list[tuple[int, set[int]]] = []
     least = 0
-    while len(rows) < len(unknown):
-        while not by_degree[least]:
+    while least <= most:
+        if not by_degree[least]:
             least += 1
+            continue
         i = by_degree[least].pop()
         if gone[i] or len(neighbours[i]) != least:
             continue  # an entry from before its degree changed
@@ -146,10 +166,10 @@ def _eliminate(n: int, is_source: BoolArray, a: IntArray, b: IntArray) -> tuple[
             left.discard(i)
             left |= around
             left.discard(j)
-            by_degree[len(left)].append(j)
-            least = min(least, len(left))
-    order = np.array([i for i, _ in rows] + np.flatnonzero(is_source).tolist(), dtype=np.int64)
-    return order, rows
+            if allowed[j]:
+                by_degree[len(left)].append(j)
+                least = min(least, len(left))
+    return rows
 
 
 def _factor(
