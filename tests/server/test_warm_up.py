@@ -106,13 +106,14 @@ def compute_flows() -> None:
     from evflex.engine.grid.injections import Injections, LoadRows
     from tests.server.congestion.support import toy_network
 
-    network = toy_network(5, cut=[3])
-    grid = prepare_grid(network)
-    rows = LoadRows(np.array([1, 2]), np.ones((2, 1)))
     power = np.ones((2, 40))
-    for options in (FlowOptions(), FlowOptions(complex_voltages=True, branch_flows=True)):
+    for phases in (1, 3):
+        network = toy_network(5, phases, cut=[3])
+        grid = prepare_grid(network)
+        rows = LoadRows(np.array([1, 2]), np.full((2, phases), 1.0 / phases))
         injections = Injections.of_rows(network, rows, power, power, add_network_loads=True)
-        run_power_flow(grid, *injections.block(3, 30), options)
+        for options in (FlowOptions(), FlowOptions(complex_voltages=True, branch_flows=True)):
+            run_power_flow(grid, *injections.block(3, 30), options)
 
 
 def share_capacity() -> None:

@@ -96,9 +96,11 @@ def toy_flow(network: Network, p_kw: FloatArray, q_kvar: FloatArray, *, branch_f
     )  # fmt: skip
     voltage_pu = 1.0 - p_kw / 1e6
     complex_voltage_pu: Any = voltage_pu * np.exp(1j * np.deg2rad(q_kvar / 7.0))
+    loading = p_kw[:, of] + 2.0 * p_kw[:, to]
+    by_phase = network.phase_count > 1
     return PowerFlow(
-        voltage_pu, p_kw[:, of] + 2.0 * p_kw[:, to], np.where(converged, total_kw, np.nan), converged,
-        np.zeros(len(p_kw)), toy_energised(network), complex_voltage_pu,
+        voltage_pu, loading.max(axis=2) if by_phase else loading, np.where(converged, total_kw, np.nan), converged,
+        toy_energised(network), p_kw[:, :, 0] - p_kw[:, :, 2] if by_phase else None, complex_voltage_pu,
         flows if branch_flows else None,
     )  # fmt: skip
 
@@ -251,7 +253,8 @@ class FlowAnswer:
     def array(self, name: str) -> FloatArray:
         """A column, (steps, …)."""
         width = len(self.header.bus_ids if name.startswith("voltage") else self.header.branch_ids)
-        phases = () if self.header.phase_count == 1 else (3,)
+        apart = self.header.phase_count > 1 and not name.endswith("_ratio")
+        phases = (3,) if apart else ()
         whole = np.concatenate([np.array(getattr(chunk, name)) for chunk in self.chunks])
         return whole.reshape(-1, width, *phases)
 

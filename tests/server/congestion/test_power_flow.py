@@ -137,6 +137,20 @@ def test_phases_draw_what_is_connected_to_them(here: RunningCongestion) -> None:
     np.testing.assert_allclose(1e6 * (1.0 - balanced.array("voltage_pu")[0, 1]), [2.0, 2.0, 2.0], atol=1e-8)
 
 
+def test_phases_come_apart_but_for_what_is_one_number(here: RunningCongestion) -> None:
+    outputs = power_flow_pb2.PowerFlowOutputs(branch_power=True, branch_current=True, voltage_unbalance=True)
+    rows = dense([[6.0, 1.0], [8.0, 2.0], [9.0, 3.0]], buses=(1, 1, 2), phases=[L1, L2_L3, 0])
+    answer = flowed(here, network_id="phases", injections=rows, outputs=outputs)
+    p_kw = np.zeros((2, 4, 3))
+    p_kw[:, 1] = [[6.0, 4.0, 4.0], [1.0, 1.0, 1.0]]
+    p_kw[:, 2] = [[3.0] * 3, [1.0] * 3]
+    expected = toy_flow(toy_network(4, 3), p_kw, np.zeros_like(p_kw), branch_flows=True)
+    for name in (*COLUMNS, *FLOWS, "voltage_unbalance_ratio"):
+        np.testing.assert_allclose(answer.array(name), toy_column(expected, name), atol=1e-12)
+    # a network of one phase has no unbalance to tell
+    assert not flowed(here, outputs=outputs).chunks[0].voltage_unbalance_ratio
+
+
 def test_buses_without_a_source_are_told(here: RunningCongestion) -> None:
     assert list(flowed(here, network_id="cut").summary.islanded_bus_ids) == ["bus-3", "bus-4"]
 
@@ -209,7 +223,7 @@ def test_progress_is_told_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_few_blocks_are_solved_ahead_of_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow_chunks, "_BLOCK_BYTES", 8 * 400)
+    monkeypatch.setattr(flow_chunks, "_BLOCK_BYTES", 8 * 8_000)
     with running_congestion(tmp_path) as here:
         imported(here, toy(20))
         stream = here.congestion.RunPowerFlow(flow_request(time_grid=grid(35_136)), timeout=60.0)

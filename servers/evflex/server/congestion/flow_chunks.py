@@ -22,6 +22,7 @@ _NUMBER_BYTES = 8
 _ANGLE = "voltage_angle_deg"
 _VOLTAGES = ("voltage_pu", _ANGLE)
 _LOADING = "branch_loading_ratio"
+_UNBALANCE = "voltage_unbalance_ratio"
 _POWERS = ("from_p_kw", "from_q_kvar", "to_p_kw", "to_q_kvar")
 _CURRENTS = ("from_current_a", "to_current_a")
 # Numbers that the engine makes of a branch in a step on the way to powers and currents, as complex ones twice.
@@ -49,14 +50,15 @@ class FlowChunks:
     @classmethod
     def of(cls, network: Network, outputs: power_flow_pb2.PowerFlowOutputs) -> FlowChunks:
         """Cut the steps of a network for these outputs."""
-        fields = _wanted(outputs)
+        fields = _wanted(outputs, network.phase_count)
         options = FlowOptions(
             complex_voltages=_ANGLE in fields, branch_flows=outputs.branch_power or outputs.branch_current
         )
         bus_cells = network.bus_count * network.phase_count
         branch_cells = network.branch_count * network.phase_count
         made = 3 * bus_cells + branch_cells * (_FLOW_NUMBERS if options.branch_flows else 1)
-        sent = sum(bus_cells if name in _VOLTAGES else branch_cells for name in fields)
+        widths = dict.fromkeys(_VOLTAGES, bus_cells) | {_LOADING: network.branch_count, _UNBALANCE: network.bus_count}
+        sent = sum(widths.get(name, branch_cells) for name in fields)
         per_block = max(1, _BLOCK_BYTES // (_NUMBER_BYTES * made))
         step_bytes = _NUMBER_BYTES * sent + 1
         per_chunk = max(1, min(per_block, _CHUNK_BYTES // step_bytes))
@@ -82,11 +84,12 @@ class FlowChunks:
                 yield _message([head, column])
 
 
-def _wanted(outputs: power_flow_pb2.PowerFlowOutputs) -> tuple[str, ...]:
+def _wanted(outputs: power_flow_pb2.PowerFlowOutputs, phase_count: int) -> tuple[str, ...]:
     flags = {
         "voltage_pu": outputs.voltage or not outputs.HasField("voltage"),
         _ANGLE: outputs.voltage_angle or not outputs.HasField("voltage_angle"),
         _LOADING: outputs.branch_loading or not outputs.HasField("branch_loading"),
+        _UNBALANCE: outputs.voltage_unbalance and phase_count > 1,
         **dict.fromkeys(_POWERS, outputs.branch_power),
         **dict.fromkeys(_CURRENTS, outputs.branch_current),
     }
