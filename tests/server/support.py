@@ -30,6 +30,7 @@ from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
 from evflex.engine.dispatch.plan import FleetPlan, PlanProgress, Setpoints
 from evflex.engine.grid import FlowOptions, Network, PowerFlow, PreparedGrid
 from evflex.engine.grid.formats import ImportedNetwork, NetworkFormat
+from evflex.engine.load import LoadForecast, LoadForecastOptions, LoadForecastProblem
 from evflex.engine.supply_tree import FloatArray
 from evflex.engine.termination import StoppedBy, Termination, TerminationReason
 from evflex.engine.timegrid import TimeGrid
@@ -181,6 +182,9 @@ class FakeEngine:
     def run_power_flow(
         self, prepared: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray, options: FlowOptions
     ) -> PowerFlow:
+        raise NotImplementedError
+
+    def forecast_load(self, problem: LoadForecastProblem, options: LoadForecastOptions) -> LoadForecast:
         raise NotImplementedError
 
     def _wait(self, time_limit_s: float, cancel: threading.Event) -> StoppedBy:

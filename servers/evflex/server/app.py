@@ -29,6 +29,7 @@ from evflex.server.charging.servicer import ChargingServicer
 from evflex.server.charging.watch_hub import WatchHub
 from evflex.server.congestion.flows import FlowRunner
 from evflex.server.congestion.importing import NetworkImporter
+from evflex.server.congestion.load import LoadForecaster
 from evflex.server.congestion.prepared_networks import PreparedNetworks
 from evflex.server.congestion.servicer import CongestionServicer
 from evflex.server.dispatch.compaction import Compaction
@@ -250,7 +251,8 @@ class Server:
             settings, self._engine, self.pool, store, networks, lambda: time.time_ns() // 1_000
         )  # fmt: skip
         flows = FlowRunner(settings, self._engine, self.pool, networks, self.metrics)
-        return CongestionServicer(importer, flows, ForecastStore(self._database, retention))
+        load = LoadForecaster(settings, self._engine, self.pool)
+        return CongestionServicer(importer, flows, load, ForecastStore(self._database, retention))
 
     def _build(
         self,

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from evflex.engine import capacity, charging, dispatch, grid
+from evflex.engine import capacity, charging, dispatch, grid, load
 from evflex.engine.capacity.allocation import Allocation, Rating
 from evflex.engine.capacity.model import AllocationOptions, AllocationProblem, RatingProblem
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
@@ -18,6 +18,7 @@ from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
 from evflex.engine.dispatch.plan import FleetPlan, PlanProgress, Setpoints
 from evflex.engine.grid import FlowOptions, Network, PowerFlow, PreparedGrid
 from evflex.engine.grid.formats import ImportedNetwork, NetworkFormat, read_network
+from evflex.engine.load import LoadForecast, LoadForecastOptions, LoadForecastProblem
 from evflex.engine.supply_tree import FloatArray
 from evflex.engine.timegrid import TimeGrid
 
@@ -78,7 +79,7 @@ class CapacityEngine(Protocol):
 
 
 class CongestionEngine(Protocol):
-    """Reads networks and computes power flows."""
+    """Reads networks, computes power flows, and forecasts load."""
 
     def read_network(
         self, network_format: NetworkFormat, files: Mapping[str, bytes], three_phase: bool | None
@@ -92,6 +93,9 @@ class CongestionEngine(Protocol):
         self, prepared: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray, options: FlowOptions
     ) -> PowerFlow:
         """Solve steps of a network; see :func:`evflex.engine.grid.run_power_flow`."""
+
+    def forecast_load(self, problem: LoadForecastProblem, options: LoadForecastOptions) -> LoadForecast:
+        """Forecast the load of meters; see :func:`evflex.engine.load.forecast_load`."""
 
 
 class Engine(ChargingEngine, DispatchEngine, CapacityEngine, CongestionEngine, Protocol):
@@ -147,6 +151,10 @@ class KernelEngine:
     ) -> PowerFlow:
         """See :class:`CongestionEngine`."""
         return grid.run_power_flow(prepared, p_kw, q_kvar, options)
+
+    def forecast_load(self, problem: LoadForecastProblem, options: LoadForecastOptions) -> LoadForecast:
+        """See :class:`CongestionEngine`."""
+        return load.forecast_load(problem, options)
 
     def optimize_schedule(
         self, problem: ScheduleProblem, options: ScheduleOptions, cancel: threading.Event | None = None

@@ -33,7 +33,7 @@ REFUSALS = {
     grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.NOT_FOUND,
 }  # fmt: skip
 PHASES = (supply_node_pb2.PHASE_CONNECTION_UNSPECIFIED, supply_node_pb2.PHASE_CONNECTION_L1_L2_L3)
-NOT_BUILT = {"ForecastLoad", "ForecastCongestion"}
+NOT_BUILT = {"ForecastCongestion"}
 
 
 @pytest.fixture(scope="module")

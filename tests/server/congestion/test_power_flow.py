@@ -370,7 +370,6 @@ def test_steps_are_counted(here: RunningCongestion) -> None:
     assert here.server.metrics.registry.get_sample_value("evflex_flow_steps_total") == before + 7.0
 
 
-@pytest.mark.parametrize("name", ["ForecastLoad", "ForecastCongestion"])
-def test_what_is_not_built_says_so(here: RunningCongestion, name: str) -> None:
-    error = refused(getattr(here.congestion, name), getattr(api, f"{name}Request")())
+def test_what_is_not_built_says_so(here: RunningCongestion) -> None:
+    error = refused(here.congestion.ForecastCongestion, api.ForecastCongestionRequest())
     assert (error.code(), reason_of(error)) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_BUILT_YET")

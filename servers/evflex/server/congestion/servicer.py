@@ -13,6 +13,7 @@ from evflex.server.calls import current_call
 from evflex.server.congestion.flows import FlowRunner
 from evflex.server.congestion.forecast_rpcs import ForecastRpcs
 from evflex.server.congestion.importing import NetworkImporter
+from evflex.server.congestion.load import LoadForecaster
 from evflex.server.congestion.network_rpcs import NetworkRpcs
 from evflex.server.congestion.visible import visible_network
 from evflex.server.errors import ServiceError
@@ -23,12 +24,15 @@ from evflex.server.stream_places import StreamPlaces
 class CongestionServicer(NetworkRpcs, ForecastRpcs, congestion_service_pb2_grpc.CongestionServiceServicer):
     """All RPCs; generated code stands last, because its methods refuse."""
 
-    def __init__(self, importer: NetworkImporter, flows: FlowRunner, forecasts: ForecastStore) -> None:
+    def __init__(
+        self, importer: NetworkImporter, flows: FlowRunner, load: LoadForecaster, forecasts: ForecastStore
+    ) -> None:
         """Serve with these parts."""
         self._streams = StreamPlaces("max_congestion_streams", importer.settings)
         NetworkRpcs.__init__(self, importer, self._streams)
         ForecastRpcs.__init__(self, forecasts, self._streams, importer.now_unix_us)
         self._flows = flows
+        self._load = load
 
     def RunPowerFlow(  # type: ignore[override]  # noqa: N802
         self, request: congestion_service_pb2.RunPowerFlowRequest, context: grpc.ServicerContext
@@ -42,8 +46,9 @@ class CongestionServicer(NetworkRpcs, ForecastRpcs, congestion_service_pb2_grpc.
     def ForecastLoad(  # noqa: N802
         self, request: congestion_service_pb2.ForecastLoadRequest, context: grpc.ServicerContext
     ) -> congestion_service_pb2.ForecastLoadResponse:
-        """Not built yet."""
-        _not_built("ForecastLoad")
+        """Forecast the load of meters."""
+        forecast = self._load.forecast(request, current_call())
+        return congestion_service_pb2.ForecastLoadResponse(forecast=forecast)
 
     def ForecastCongestion(  # noqa: N802
         self, request: congestion_service_pb2.ForecastCongestionRequest, context: grpc.ServicerContext
