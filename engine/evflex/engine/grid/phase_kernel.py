@@ -81,10 +81,10 @@ def phase_flow_range(
     for t in range(first, last, LANES):
         count = min(LANES, last - t)
         _draw(drawn, node_of_bus, dead, p_kw, q_kvar, pu_per_kw, t, count)
-        _inject(pattern, first_active, drawn, voltage, right, False)
+        _inject(pattern, dead, first_active, drawn, voltage, right, False)
         _solve(pattern, factor, first_active, voltage, right, change)
         for _ in range(most):
-            _inject(pattern, first_active, drawn, voltage, right, True)
+            _inject(pattern, dead, first_active, drawn, voltage, right, True)
             _solve(pattern, factor, first_active, voltage, right, change)
             open_lanes = 0
             for lane in range(LANES):
@@ -119,15 +119,16 @@ def _draw(
 
 @lane_inner_kernel
 def _inject(
-    pattern: Pattern, first_active: int, drawn: FloatArray, voltage: FloatArray, right: FloatArray, loaded: bool
-) -> None:
+    pattern: Pattern, dead: BoolArray, first_active: int, drawn: FloatArray, voltage: FloatArray, right: FloatArray,
+    loaded: bool,
+) -> None:  # fmt: skip
     """Minus the currents of loads, I = conj(S / V) by phase, in sequence components."""
     for i in range(first_active, pattern.unknown_count):
         for s in range(3):
             for part in range(2):
                 for lane in range(LANES):
                     right[i, s, part, lane] = 0.0
-        if not loaded:
+        if not loaded or dead[i]:
             continue
         for lane in range(LANES):
             v0_re, v0_im = voltage[i, 0, 0, lane], voltage[i, 0, 1, lane]
@@ -277,8 +278,9 @@ def _write_branches(voltage: FloatArray, table: PhaseBranches, t: int, count: in
                 continue
             weight = of_from if end == 0 else of_to
             _loading(voltage, own, current, weight, of_power, loading)
+        rated = of_power == of_power
         for lane in range(count):
-            flows.loading[t + lane, k] = np.sqrt(loading[lane])
+            flows.loading[t + lane, k] = np.sqrt(loading[lane]) if rated else np.nan
     for lane in range(count):
         flows.losses[t + lane] = losses[lane]
 
