@@ -147,7 +147,11 @@ def test_a_load_that_no_voltage_can_serve_is_told_by_its_step(stub: Any) -> None
     network = taken(stub, TWO_BUSES)
     load = power_flow_pb2.Injections(bus_ids=["2"], p_kw=[100.0, 1e6, 200.0])
     answer = flowed(stub, network, injections=load)
-    assert [step.step for step in answer.summary.not_converged] == [1]
+    (unsolved,) = answer.summary.not_converged
+    assert unsolved.step == 1
+    # where (1/2 − λrP)² = λ²|z|²P², P = 1000 pu
+    assert 1e3 * unsolved.nearest_solvable_loading_ratio == pytest.approx(0.5 / (0.02 + np.hypot(0.02, 0.05)), rel=1e-2)
+    assert unsolved.weakest_bus_id == "2"
     assert np.isnan(answer.array("voltage_pu")[:, 1]).tolist() == [False, True, False]
     assert np.isnan(answer.summary.losses_kw).tolist() == [False, True, False]
 

@@ -161,6 +161,20 @@ def test_a_step_without_solution_is_told_and_the_others_are_solved(here: Running
     assert answer.summary.converged_count == 2
     assert list(answer.chunks[0].converged) == [True, False, True]
     np.testing.assert_array_equal(answer.summary.losses_kw, [1.0, np.nan, 3.0])
+    (unsolved,) = answer.summary.not_converged
+    assert (unsolved.nearest_solvable_loading_ratio, unsolved.weakest_bus_id) == (0.5, "bus-1")
+
+
+def test_the_first_steps_without_solution_are_explained(here: RunningCongestion) -> None:
+    answer = flowed(here, injections=dense(np.full(1_200, 4.0 * MOST_KW), buses=[2]))
+    assert answer.summary.converged_count == 0
+    told = answer.summary.not_converged
+    assert [step.step for step in told] == list(range(1_000))
+    assert [step.HasField("nearest_solvable_loading_ratio") for step in told] == [True] * 50 + [False] * 950
+    hopeless = dense([[2.0 * MOST_KW], [-1.0]])
+    (unsolved,) = flowed(here, injections=hopeless).summary.not_converged
+    assert not unsolved.HasField("nearest_solvable_loading_ratio")
+    assert not unsolved.weakest_bus_id
 
 
 def test_only_what_is_wanted_is_sent(here: RunningCongestion) -> None:
