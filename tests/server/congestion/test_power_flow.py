@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 import numpy as np
@@ -252,6 +253,29 @@ def test_few_blocks_are_solved_ahead_of_a_reader(tmp_path: Path, monkeypatch: py
         for message in stream:
             steps += message.chunk.step_count
         assert steps == 35_136
+
+
+def test_blocks_that_were_sent_are_kept_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_chunks, "_BLOCK_BYTES", 1)
+
+    class Counting(FakeGridEngine):
+        """Knows how many of its answers are still there."""
+
+        answers: ClassVar[list[weakref.ref[Any]]] = []
+        most_alive = 0
+
+        def run_power_flow(self, *arguments: Any) -> Any:
+            flow = super().run_power_flow(*arguments)
+            self.answers.append(weakref.ref(flow.losses_kw))
+            self.most_alive = max(self.most_alive, sum(answer() is not None for answer in self.answers))
+            return flow
+
+    engine = Counting()
+    with running_congestion(tmp_path, engine) as here:
+        imported(here)
+        assert flowed(here, time_grid=grid(200)).summary.converged_count == 200
+        assert len(engine.answers) == 200
+        assert engine.most_alive < 10
 
 
 def test_a_client_that_leaves_stops_between_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
