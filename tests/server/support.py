@@ -28,6 +28,9 @@ from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.schedule import LimitRows, Schedule, ScheduleFigures, SessionResults
 from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
 from evflex.engine.dispatch.plan import FleetPlan, PlanProgress, Setpoints
+from evflex.engine.grid import FlowOptions, NearestSolvable, Network, PowerFlow, PreparedGrid
+from evflex.engine.grid.formats import ImportedNetwork, NetworkFormat
+from evflex.engine.load import LoadForecast, LoadForecastOptions, LoadForecastProblem
 from evflex.engine.supply_tree import FloatArray
 from evflex.engine.termination import StoppedBy, Termination, TerminationReason
 from evflex.engine.timegrid import TimeGrid
@@ -166,6 +169,25 @@ class FakeEngine:
     def allocate_capacity(
         self, problem: AllocationProblem, options: AllocationOptions, cancel: threading.Event
     ) -> Allocation:
+        raise NotImplementedError
+
+    def read_network(
+        self, network_format: NetworkFormat, files: Mapping[str, bytes], three_phase: bool | None
+    ) -> ImportedNetwork:
+        raise NotImplementedError
+
+    def prepare_grid(self, network: Network) -> PreparedGrid:
+        raise NotImplementedError
+
+    def run_power_flow(
+        self, prepared: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray, options: FlowOptions
+    ) -> PowerFlow:
+        raise NotImplementedError
+
+    def nearest_solvable(self, prepared: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray) -> NearestSolvable | None:
+        raise NotImplementedError
+
+    def forecast_load(self, problem: LoadForecastProblem, options: LoadForecastOptions) -> LoadForecast:
         raise NotImplementedError
 
     def _wait(self, time_limit_s: float, cancel: threading.Event) -> StoppedBy:

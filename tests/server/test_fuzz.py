@@ -44,6 +44,8 @@ def code_of(call: Any, request: object) -> grpc.StatusCode:
 
 def value_of(draw: st.DrawFn, field: FieldDescriptor, message: Message) -> object:
     kind = field.cpp_type
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return draw(st.binary(max_size=20))
     if kind == FieldDescriptor.CPPTYPE_STRING:
         return draw(TEXT)
     if kind == FieldDescriptor.CPPTYPE_BOOL:

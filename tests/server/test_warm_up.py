@@ -73,6 +73,7 @@ def compiled_since_warm_up() -> list[str]:
         list(here.dispatch.GetPlan(api.GetPlanRequest(plan_id=plan_id, asset_ids=["asset-000002"])))
     plan_portfolios()
     share_capacity()
+    compute_flows()
     return [name for name, kernel in kernels.items() if len(kernel.signatures) > before[name]]
 
 
@@ -95,6 +96,24 @@ def plan_portfolios() -> None:
     for problem in problems:
         plan = plan_portfolio(problem, options)
         setpoints_from_arrays(plan.setpoints.to_arrays()).power_kw(np.arange(len(problem.fleet)))
+
+
+def compute_flows() -> None:
+    """Compute flows of a network as requests do."""
+    import numpy as np
+
+    from evflex.engine.grid import FlowOptions, prepare_grid, run_power_flow
+    from evflex.engine.grid.injections import Injections, LoadRows
+    from tests.server.congestion.support import toy_network
+
+    power = np.ones((2, 40))
+    for phases in (1, 3):
+        network = toy_network(5, phases, cut=[3])
+        grid = prepare_grid(network)
+        rows = LoadRows(np.array([1, 2]), np.full((2, phases), 1.0 / phases))
+        injections = Injections.of_rows(network, rows, power, power, add_network_loads=True)
+        for options in (FlowOptions(), FlowOptions(complex_voltages=True, branch_flows=True)):
+            run_power_flow(grid, *injections.block(3, 30), options)
 
 
 def share_capacity() -> None:

@@ -16,6 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from evflex.capacity.v1 import capacity_service_pb2, capacity_service_pb2_grpc
 from evflex.charging.v1 import charging_service_pb2, charging_service_pb2_grpc
+from evflex.congestion.v1 import congestion_service_pb2, congestion_service_pb2_grpc
 from evflex.dispatch.v1 import dispatch_service_pb2, dispatch_service_pb2_grpc
 from evflex.server.caller import CallerResolver, caller_resolver
 from evflex.server.capacity.agreements import Agreements
@@ -26,6 +27,11 @@ from evflex.server.capacity.servicer import CapacityServicer
 from evflex.server.charging.planner import Planner
 from evflex.server.charging.servicer import ChargingServicer
 from evflex.server.charging.watch_hub import WatchHub
+from evflex.server.congestion.flows import FlowRunner
+from evflex.server.congestion.importing import NetworkImporter
+from evflex.server.congestion.load import LoadForecaster
+from evflex.server.congestion.prepared_networks import PreparedNetworks
+from evflex.server.congestion.servicer import CongestionServicer
 from evflex.server.dispatch.compaction import Compaction
 from evflex.server.dispatch.keeper import Keeper
 from evflex.server.dispatch.memory import PortfolioMemory
@@ -43,6 +49,8 @@ from evflex.server.solve_pool import SolvePool
 from evflex.server.store.allocations import AllocationStore
 from evflex.server.store.capacity import CapacityStore
 from evflex.server.store.database import Database
+from evflex.server.store.forecasts import ForecastStore
+from evflex.server.store.networks import NetworkStore
 from evflex.server.store.plans import PlanStore
 from evflex.server.store.portfolios import PortfolioStore
 from evflex.server.store.ratings import RatingStore
@@ -145,7 +153,12 @@ class Server:
         planner = Planner(settings, self._engine, self.pool, store, self.metrics)
         charging = ChargingServicer(planner, self._hub, self._draining, self.log)
         self.live = LiveCapacities(settings, self.metrics)
-        self._grpc = self._build(charging, self._dispatch_servicer(retention), self._capacity_servicer(retention))
+        self._grpc = self._build(
+            charging,
+            self._dispatch_servicer(retention),
+            self._capacity_servicer(retention),
+            self._congestion_servicer(retention),
+        )
         self._set_health(_NOT_SERVING)
         try:
             self._port = self._grpc.add_insecure_port(settings.listen)
@@ -230,9 +243,27 @@ class Server:
         )  # fmt: skip
         return CapacityServicer(settings, planner, self.live, agreements, bookings, agreements, self.log)
 
-    def _build(self, charging: ChargingServicer, dispatch: DispatchServicer, capacity: CapacityServicer) -> grpc.Server:
+    def _congestion_servicer(self, retention: Retention) -> CongestionServicer:
+        settings = self.settings
+        store = NetworkStore(self._database, retention)
+        networks = PreparedNetworks(store, self._engine, settings.max_prepared_networks)
+        importer = NetworkImporter(
+            settings, self._engine, self.pool, store, networks, lambda: time.time_ns() // 1_000
+        )  # fmt: skip
+        flows = FlowRunner(settings, self._engine, self.pool, networks, self.metrics)
+        load = LoadForecaster(settings, self._engine, self.pool)
+        return CongestionServicer(importer, flows, load, ForecastStore(self._database, retention))
+
+    def _build(
+        self,
+        charging: ChargingServicer,
+        dispatch: DispatchServicer,
+        capacity: CapacityServicer,
+        congestion: CongestionServicer,
+    ) -> grpc.Server:
         settings = self.settings
         streams = settings.max_streams + settings.max_dispatch_streams + settings.max_capacity_tracks
+        streams += settings.max_congestion_streams
         threads = settings.rpc_threads + streams + settings.max_watches + settings.max_capacity_watches
         interceptors: list[grpc.ServerInterceptor[Any, Any]] = [
             CallInterceptor(self._resolve_caller, self.log, self.metrics, settings.max_unary_answer_bytes)
@@ -253,6 +284,7 @@ class Server:
         charging_service_pb2_grpc.add_ChargingServiceServicer_to_server(charging, server)
         dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(dispatch, server)
         capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(capacity, server)
+        congestion_service_pb2_grpc.add_CongestionServiceServicer_to_server(congestion, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*_service_names(), health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
@@ -298,4 +330,5 @@ def _service_names() -> tuple[str, ...]:
         charging_service_pb2.DESCRIPTOR.services_by_name["ChargingService"].full_name,
         dispatch_service_pb2.DESCRIPTOR.services_by_name["DispatchService"].full_name,
         capacity_service_pb2.DESCRIPTOR.services_by_name["CapacityService"].full_name,
+        congestion_service_pb2.DESCRIPTOR.services_by_name["CongestionService"].full_name,
     )

@@ -9,13 +9,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from evflex.engine import capacity, charging, dispatch
+from evflex.engine import capacity, charging, dispatch, grid, load
 from evflex.engine.capacity.allocation import Allocation, Rating
 from evflex.engine.capacity.model import AllocationOptions, AllocationProblem, RatingProblem
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.schedule import Schedule
 from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
 from evflex.engine.dispatch.plan import FleetPlan, PlanProgress, Setpoints
+from evflex.engine.grid import FlowOptions, NearestSolvable, Network, PowerFlow, PreparedGrid
+from evflex.engine.grid.formats import ImportedNetwork, NetworkFormat, read_network
+from evflex.engine.load import LoadForecast, LoadForecastOptions, LoadForecastProblem
 from evflex.engine.supply_tree import FloatArray
 from evflex.engine.timegrid import TimeGrid
 
@@ -75,7 +78,30 @@ class CapacityEngine(Protocol):
         """Share capacity between hubs; see :func:`evflex.engine.capacity.allocate_capacity`."""
 
 
-class Engine(ChargingEngine, DispatchEngine, CapacityEngine, Protocol):
+class CongestionEngine(Protocol):
+    """Reads networks, computes power flows, and forecasts load."""
+
+    def read_network(
+        self, network_format: NetworkFormat, files: Mapping[str, bytes], three_phase: bool | None
+    ) -> ImportedNetwork:
+        """Read a network from its files; see :func:`evflex.engine.grid.formats.read_network`."""
+
+    def prepare_grid(self, network: Network) -> PreparedGrid:
+        """Prepare a network for power flows; see :func:`evflex.engine.grid.prepare_grid`."""
+
+    def run_power_flow(
+        self, prepared: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray, options: FlowOptions
+    ) -> PowerFlow:
+        """Solve steps of a network; see :func:`evflex.engine.grid.run_power_flow`."""
+
+    def nearest_solvable(self, prepared: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray) -> NearestSolvable | None:
+        """Largest share of a step that is solved; see :func:`evflex.engine.grid.nearest_solvable`."""
+
+    def forecast_load(self, problem: LoadForecastProblem, options: LoadForecastOptions) -> LoadForecast:
+        """Forecast the load of meters; see :func:`evflex.engine.load.forecast_load`."""
+
+
+class Engine(ChargingEngine, DispatchEngine, CapacityEngine, CongestionEngine, Protocol):
     """All that the server needs."""
 
 
@@ -87,6 +113,7 @@ class KernelEngine:
         charging.warm_up()
         dispatch.warm_up()
         capacity.warm_up()
+        grid.warm_up()
 
     def plan_portfolio(
         self,
@@ -111,6 +138,30 @@ class KernelEngine:
     ) -> Allocation:
         """See :class:`CapacityEngine`."""
         return capacity.allocate_capacity(problem, options, cancel)
+
+    def read_network(
+        self, network_format: NetworkFormat, files: Mapping[str, bytes], three_phase: bool | None
+    ) -> ImportedNetwork:
+        """See :class:`CongestionEngine`."""
+        return read_network(network_format, files, three_phase=three_phase)
+
+    def prepare_grid(self, network: Network) -> PreparedGrid:
+        """See :class:`CongestionEngine`."""
+        return grid.prepare_grid(network)
+
+    def run_power_flow(
+        self, prepared: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray, options: FlowOptions
+    ) -> PowerFlow:
+        """See :class:`CongestionEngine`."""
+        return grid.run_power_flow(prepared, p_kw, q_kvar, options)
+
+    def nearest_solvable(self, prepared: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray) -> NearestSolvable | None:
+        """See :class:`CongestionEngine`."""
+        return grid.nearest_solvable(prepared, p_kw, q_kvar)
+
+    def forecast_load(self, problem: LoadForecastProblem, options: LoadForecastOptions) -> LoadForecast:
+        """See :class:`CongestionEngine`."""
+        return load.forecast_load(problem, options)
 
     def optimize_schedule(
         self, problem: ScheduleProblem, options: ScheduleOptions, cancel: threading.Event | None = None

@@ -30,6 +30,7 @@ class Metrics:
     watches: Gauge = field(init=False)
     watches_dropped: Counter = field(init=False)
     portfolio_bytes: Gauge = field(init=False)
+    flow_steps: Counter = field(init=False)
 
     def __post_init__(self) -> None:
         """Register each metric."""
@@ -55,6 +56,7 @@ class Metrics:
         self.portfolio_bytes = Gauge(
             "evflex_portfolio_bytes", "Memory of portfolios that are used or coming in", registry=own
         )
+        self.flow_steps = Counter("evflex_flow_steps", "Steps of power flows computed", registry=own)
 
     def solved(self, reason: str, duration_s: float, relative_gap: float) -> None:
         """Count a finished solve."""

@@ -12,7 +12,7 @@ from google.rpc import code_pb2
 from evflex.server.calls import Call
 from evflex.server.errors import ServiceError, busy
 from evflex.server.settings import Settings
-from evflex.server.solve_pool import Job, SolvePool
+from evflex.server.solve_pool import Job, Lane
 
 _ROUNDING_RATIO = 0.01
 _LARGEST_MARGIN_RATIO = 0.2
@@ -23,10 +23,8 @@ Result = TypeVar("Result")
 class PoolRun(Generic[Result]):
     """Work that a thread of the pool does while the RPC's thread waits; cancelled when the RPC ends."""
 
-    def __init__(
-        self, pool: SolvePool, call: Call, work: Callable[[threading.Event], Result], settings: Settings
-    ) -> None:
-        """Queue `work`, which receives the event that tells it to stop.
+    def __init__(self, lane: Lane, call: Call, work: Callable[[threading.Event], Result], settings: Settings) -> None:
+        """Queue `work`, which receives the event that tells it to stop, in a lane of the pool.
 
         Raises:
             ServiceError: UNAVAILABLE, the queue is full or the pool is closed.
@@ -36,26 +34,29 @@ class PoolRun(Generic[Result]):
         self._outcome: list[Result | Exception] = []
         self._finished = threading.Event()
         self._job = Job(lambda cancel: self._run(work, cancel), threading.Event(), self._finished)
-        pool.unary.submit(self._job)
-        call.on_end(lambda: pool.unary.cancel(self._job))
+        lane.submit(self._job)
+        self._cancel = lambda: lane.cancel(self._job)
+        call.on_end(self._cancel)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until it is over; False when `timeout_s` passed before."""
         return self._finished.wait(timeout_s)
 
     def result(self) -> Result:
-        """What the work returned, once it is over.
+        """What the work returned, once it is over; it is handed over and not kept, so it may be asked for once.
 
         Raises:
             ServiceError: Nobody waits any more, or the server shuts down.
             Exception: Whatever the work raised.
         """
         self.wait()
+        # of the many runs of a stream none is to be kept
+        self._call.forget(self._cancel)
         if self._call.ended.is_set():
             raise nobody_waits(self._call)
         if self._job.dropped:
             raise busy("SHUTTING_DOWN", "the server is shutting down", self._settings.retry_delay_s)
-        outcome = self._outcome[0]
+        outcome = self._outcome.pop()
         if isinstance(outcome, Exception):
             raise outcome
         return outcome

@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     max_dispatch_streams: Count = Field(
         default=32, description="CreatePortfolio, UpdatePortfolio, PlanPortfolio and GetPlan streams at the same time"
     )
+    max_congestion_streams: Count = Field(
+        default=16,
+        description="streams of CongestionService at the same time: imports, networks, power flows and forecasts",
+    )
     max_capacity_tracks: Count = Field(default=64, description="TrackCapacity streams at the same time")
     max_capacity_watches: Count = Field(default=500, description="WatchCapacity streams at the same time")
     max_watches: Count = Field(default=500, description="WatchSchedules streams at the same time")
@@ -109,6 +113,9 @@ class Settings(BaseSettings):
     max_plan_series_steps: Count = Field(
         default=1_000_000, description="groups, limits and reserves together, times steps of one plan"
     )
+    max_import_bytes: Count = Field(default=64 * MEBIBYTE, description="files of one imported network, together")
+    max_import_files: Count = Field(default=64, description="files of one imported network")
+    max_prepared_networks: Count = Field(default=8, description="networks kept in memory, ready for power flows")
     max_hubs: Count = Field(default=2_000, description="hubs of one transformer")
     max_hub_steps: Count = Field(default=40_000, description="hubs times steps of one allocation")
     max_hub_sessions: Count = Field(default=20_000, description="sessions of all hubs of one allocation")
@@ -120,6 +127,9 @@ class Settings(BaseSettings):
 
     default_deadline_s: Seconds = Field(default=30.0, description="time of a unary solve whose caller sets no deadline")
     stream_default_deadline_s: Seconds = Field(default=600.0, description="the same for RPCs that stream")
+    max_upload_silence_s: Seconds = Field(
+        default=30.0, description="an import that sends nothing this long is given up"
+    )
     deadline_margin_s: Seconds = Field(default=0.25, description="kept back from a deadline to encode, store and send")
     retry_delay_s: Seconds = Field(default=1.0, description="told to callers who are refused with UNAVAILABLE")
     drain_grace_s: Annotated[float, Field(ge=0.0)] = Field(default=30.0, description="given to running RPCs on SIGTERM")

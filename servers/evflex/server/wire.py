@@ -16,6 +16,7 @@ _DELIMITED = 2
 _CHARGING = "/evflex.charging.v1.ChargingService"
 _DISPATCH = "/evflex.dispatch.v1.DispatchService"
 _CAPACITY = "/evflex.capacity.v1.CapacityService"
+_CONGESTION = "/evflex.congestion.v1.CongestionService"
 # What to call instead of a unary RPC whose answer is too large.
 STREAMING_ALTERNATIVE = {
     f"{_CHARGING}/OptimizeSchedule": "use OptimizeSchedules, which streams the rows",
@@ -28,6 +29,9 @@ STREAMING_ALTERNATIVE = {
     f"{_CAPACITY}/AllocateCapacity": "ask for fewer hubs, sessions or steps",
     f"{_CAPACITY}/GetAllocation": "name hub_ids",
     f"{_CAPACITY}/ListAllocations": "ask for a smaller page_size",
+    f"{_CONGESTION}/ListNetworks": "ask for a smaller page_size",
+    f"{_CONGESTION}/ListForecasts": "ask for a smaller page_size",
+    f"{_CONGESTION}/ForecastLoad": "ask for fewer meters, steps or quantiles",
 }
 
 
@@ -68,6 +72,11 @@ def decoded(request: object) -> object:
 def packed_doubles(field_number: int, values: NDArray[np.float64]) -> bytes:
     """An array as a packed `repeated double` field; merging it is 20 times faster than `extend(values.tolist())`."""
     return delimited(field_number, np.ascontiguousarray(values, dtype="<f8").tobytes()) if values.size else b""
+
+
+def packed_bools(field_number: int, values: NDArray[np.bool_]) -> bytes:
+    """An array as a packed `repeated bool` field."""
+    return delimited(field_number, values.astype(np.uint8).tobytes()) if values.size else b""
 
 
 def delimited(field_number: int, content: bytes) -> bytes:

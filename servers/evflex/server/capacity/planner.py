@@ -101,7 +101,7 @@ class CapacityPlanner:
             except InvalidProblemError as error:
                 raise invalid_problem(error) from error
 
-        message = PoolRun(self.pool, call, solve, self.settings).result()
+        message = PoolRun(self.pool.unary, call, solve, self.settings).result()
         # what cannot be answered is not stored either
         check_unary_size(call.method, message.ByteSize(), self.settings.max_unary_answer_bytes)
         if not request.store:
@@ -168,7 +168,7 @@ class CapacityPlanner:
             allocation = self._allocate(decoded.problem, options, cancel)
             return encode_allocation(request, decoded.problem, decoded.terms, allocation)
 
-        return PoolRun(self.pool, call, solve, self.settings).result()
+        return PoolRun(self.pool.unary, call, solve, self.settings).result()
 
     def _allocate(self, problem: AllocationProblem, options: AllocationOptions, cancel: threading.Event) -> Allocation:
         try:

@@ -103,7 +103,7 @@ class Planner:
             plan = self._solve(problem, dataclasses.replace(options, time_limit_s=left_s), cancel)
             return self._planned(request, into, problem, plan, call.caller)
 
-        result = PoolRun(self.pool, call, solve, self.settings).result()
+        result = PoolRun(self.pool.unary, call, solve, self.settings).result()
         (refusal,) = self.store_plans([result])
         if refusal is not None:
             raise refusal

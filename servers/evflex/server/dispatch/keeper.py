@@ -19,7 +19,6 @@ from evflex.server.dispatch.portfolio import Portfolio, PortfolioNames
 from evflex.server.dispatch.records import change_parts, snapshot_blocks
 from evflex.server.dispatch.residents import Resident, Residents
 from evflex.server.dispatch.staged_update import ResolvedChange, StagedUpdate
-from evflex.server.dispatch.upload import Upload
 from evflex.server.errors import ServiceError, limit_exceeded, not_found
 from evflex.server.fields import refuse
 from evflex.server.settings import Settings
@@ -32,9 +31,10 @@ from evflex.server.store.portfolios import (
     portfolio_exists,
 )
 from evflex.server.store.requests import RequestKey, check_etag
+from evflex.server.upload import Upload
 
-_CreateUpload = Upload[dispatch_service_pb2.CreatePortfolioHeader]
-_UpdateUpload = Upload[dispatch_service_pb2.UpdatePortfolioHeader]
+_CreateUpload = Upload[dispatch_service_pb2.CreatePortfolioHeader, dispatch_service_pb2.PortfolioChunk]
+_UpdateUpload = Upload[dispatch_service_pb2.UpdatePortfolioHeader, dispatch_service_pb2.PortfolioChunk]
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ class PortfolioPlanner:
             left_s = time_left_s(deadline_s - time.monotonic())
             return self._solve(request, call.caller, problem, options.with_time_limit(left_s), cancel, newest.put)
 
-        run = PoolRun(self.pool, call, solve, self.settings)
+        run = PoolRun(self.pool.unary, call, solve, self.settings)
         while not run.wait(_PROGRESS_INTERVAL_S):
             yield from _progress(newest)
         solved = run.result()

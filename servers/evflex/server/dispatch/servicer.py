@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import grpc
 
@@ -15,11 +13,12 @@ from evflex.server.calls import current_call
 from evflex.server.dispatch import shown
 from evflex.server.dispatch.keeper import Keeper
 from evflex.server.dispatch.planner import PortfolioPlanner, summary_of
-from evflex.server.errors import busy, not_found
+from evflex.server.errors import not_found
 from evflex.server.fields import check_id, check_request_id, refuse
 from evflex.server.pages import check_page_size, page_of
 from evflex.server.store.plans import PlanRow
 from evflex.server.store.requests import request_key
+from evflex.server.stream_places import StreamPlaces
 
 _GetPlanResponse = dispatch_service_pb2.GetPlanResponse
 
@@ -31,21 +30,20 @@ class DispatchServicer(dispatch_service_pb2_grpc.DispatchServiceServicer):
         """Serve with these parts."""
         self._keeper = keeper
         self._planner = planner
-        self._settings = planner.settings
-        self._stream_places = threading.Semaphore(self._settings.max_dispatch_streams)
+        self._streams = StreamPlaces("max_dispatch_streams", planner.settings)
 
     def CreatePortfolio(  # noqa: N802
         self, request_iterator: Iterator[dispatch_service_pb2.CreatePortfolioRequest], context: grpc.ServicerContext
     ) -> dispatch_service_pb2.CreatePortfolioResponse:
         """Take a portfolio in."""
-        with self._streaming(context):
+        with self._streams.taken(context):
             return self._keeper.create(request_iterator, current_call().caller)
 
     def UpdatePortfolio(  # noqa: N802
         self, request_iterator: Iterator[dispatch_service_pb2.UpdatePortfolioRequest], context: grpc.ServicerContext
     ) -> dispatch_service_pb2.UpdatePortfolioResponse:
         """Change a portfolio."""
-        with self._streaming(context):
+        with self._streams.taken(context):
             return self._keeper.update(request_iterator, current_call().caller)
 
     def GetPortfolio(  # noqa: N802
@@ -93,7 +91,7 @@ class DispatchServicer(dispatch_service_pb2_grpc.DispatchServiceServicer):
         self, request: dispatch_service_pb2.PlanPortfolioRequest, context: grpc.ServicerContext
     ) -> Iterator[bytes]:
         """Plan a portfolio; hands out PlanPortfolioResponse messages, serialized."""
-        with self._streaming(context):
+        with self._streams.taken(context):
             yield from self._planner.plan(request, current_call())
 
     def GetPlan(  # type: ignore[override]  # noqa: N802
@@ -104,7 +102,7 @@ class DispatchServicer(dispatch_service_pb2_grpc.DispatchServiceServicer):
         check_id(rules, "plan_id", request.plan_id, required=True)
         refuse(rules)
         caller = current_call().caller
-        with self._streaming(context):
+        with self._streams.taken(context):
             row = _visible(caller, self._planner.store.get(caller.tenant_id, request.plan_id))
             chunks = None
             if request.return_setpoints or request.asset_ids:
@@ -157,23 +155,6 @@ class DispatchServicer(dispatch_service_pb2_grpc.DispatchServiceServicer):
     ) -> dispatch_service_pb2.ListProductsResponse:
         """List the products that reserves can refer to."""
         return dispatch_service_pb2.ListProductsResponse(products=self._planner.products.specs())
-
-    @contextmanager
-    def _streaming(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """A place among the streams, and an end to those whose caller sets no deadline and neither sends nor reads."""
-        settings = self._settings
-        if not self._stream_places.acquire(blocking=False):
-            limit = f"max_dispatch_streams is {settings.max_dispatch_streams}"
-            raise busy("TOO_MANY_STREAMS", limit, settings.retry_delay_s)
-        late = threading.Timer(settings.stream_default_deadline_s, context.cancel)
-        late.daemon = True
-        try:
-            if current_call().deadline_s is None:
-                late.start()
-            yield
-        finally:
-            late.cancel()
-            self._stream_places.release()
 
 
 def _visible(caller: Caller, row: PlanRow) -> PlanRow:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,10 +15,9 @@ from evflex.server.dispatch.plan_chunks import PlanChunks
 from evflex.server.dispatch.read_fleet import read_ids
 from evflex.server.engine_port import DispatchEngine
 from evflex.server.fields import refuse
-from evflex.server.store.arrays import Array, pack_arrays, unpack_arrays
+from evflex.server.store.arrays import Array, array_blocks, joined_arrays
 from evflex.server.store.plans import PlanStore
 
-_BLOCK_BYTES = 8 << 20
 _IDS = "ids"
 _ARRAY = "array."
 
@@ -70,26 +67,13 @@ def power_blocks(powers: PlanPowers) -> Iterator[bytes]:
     """Identifiers and all that powers are computed from, in blocks of some megabytes."""
     arrays: dict[str, Array] = {_IDS: powers.ids}
     arrays |= {_ARRAY + name: array for name, array in powers.setpoints.to_arrays().items()}
-    shapes = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
-    yield pack_arrays({"shapes": np.frombuffer(json.dumps(shapes).encode(), dtype=np.uint8)})
-    for name, array in arrays.items():
-        flat = np.ascontiguousarray(array).reshape(-1)
-        per_block = max(1, _BLOCK_BYTES // array.itemsize)
-        for first in range(0, len(flat), per_block):
-            yield pack_arrays({name: flat[first : first + per_block]})
+    yield from array_blocks(arrays)
 
 
 def read_powers(store: PlanStore, engine: DispatchEngine, plan_id: str, step_count: int) -> PlanPowers:
     """What :func:`power_blocks` wrote."""
     with store.blocks(plan_id) as blocks:
-        shapes: dict[str, tuple[str, list[int]]] = json.loads(unpack_arrays(next(blocks))["shapes"].tobytes())
-        flat = {name: np.empty(math.prod(shape), dtype=kind) for name, (kind, shape) in shapes.items()}
-        filled = dict.fromkeys(flat, 0)
-        for block in blocks:
-            for name, part in unpack_arrays(block).items():
-                flat[name][filled[name] : filled[name] + len(part)] = part
-                filled[name] += len(part)
-    arrays = {name: flat[name].reshape(shape) for name, (_, shape) in shapes.items()}
+        arrays = joined_arrays(blocks)
     setpoints = engine.setpoints_from_arrays(
         {name.removeprefix(_ARRAY): array for name, array in arrays.items() if name.startswith(_ARRAY)}
     )

@@ -6,12 +6,14 @@ A column that holds one value throughout, as columns of fleets often do, takes t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
+_BLOCK_BYTES = 8 << 20
 
 
 def pack_arrays(arrays: Mapping[str, Array]) -> bytes:
@@ -40,6 +42,29 @@ def unpack_arrays(packed: bytes) -> dict[str, Array]:
         native = dtype.newbyteorder("=")
         arrays[name] = np.full(shape, stored[0], dtype=native) if constant else stored.astype(native).reshape(shape)
     return arrays
+
+
+def array_blocks(arrays: Mapping[str, Array]) -> Iterator[bytes]:
+    """Some arrays of numbers in blocks of some megabytes, for :func:`joined_arrays`."""
+    shapes = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
+    yield pack_arrays({"shapes": np.frombuffer(json.dumps(shapes).encode(), dtype=np.uint8)})
+    for name, array in arrays.items():
+        flat = np.ascontiguousarray(array).reshape(-1)
+        per_block = max(1, _BLOCK_BYTES // array.itemsize)
+        for first in range(0, len(flat), per_block):
+            yield pack_arrays({name: flat[first : first + per_block]})
+
+
+def joined_arrays(blocks: Iterator[bytes]) -> dict[str, Array]:
+    """The arrays that :func:`array_blocks` wrote."""
+    shapes: dict[str, tuple[str, list[int]]] = json.loads(unpack_arrays(next(blocks))["shapes"].tobytes())
+    flat = {name: np.empty(math.prod(shape), dtype=kind) for name, (kind, shape) in shapes.items()}
+    filled = dict.fromkeys(flat, 0)
+    for block in blocks:
+        for name, part in unpack_arrays(block).items():
+            flat[name][filled[name] : filled[name] + len(part)] = part
+            filled[name] += len(part)
+    return {name: flat[name].reshape(shape) for name, (_, shape) in shapes.items()}
 
 
 def pack_doubles(values: NDArray[np.float64]) -> bytes:

@@ -33,9 +33,16 @@ def read_blocks(connection: sa.Connection, set_id: str) -> Iterator[bytes]:
     """The blocks of a set in their order, one in memory at a time."""
     query = sa.select(blocks.c.block_index).where(blocks.c.set_id == set_id).order_by(blocks.c.block_index)
     for index in connection.execute(query).scalars().all():
-        one = sa.select(blocks.c.data).where(blocks.c.set_id == set_id, blocks.c.block_index == index)
-        data: bytes = connection.execute(one).scalar_one()
+        data = read_block(connection, set_id, index)
+        assert data is not None
         yield data
+
+
+def read_block(connection: sa.Connection, set_id: str, index: int) -> bytes | None:
+    """One block of a set, None where there is no such."""
+    one = sa.select(blocks.c.data).where(blocks.c.set_id == set_id, blocks.c.block_index == index)
+    data: bytes | None = connection.execute(one).scalar()
+    return data
 
 
 def delete_blocks(connection: sa.Connection, set_id: str) -> None:

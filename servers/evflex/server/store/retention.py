@@ -10,7 +10,10 @@ from evflex.server.store.tables import (
     blocks,
     capacity_requests,
     changes,
+    congestion_forecasts,
+    congestion_requests,
     dispatch_requests,
+    networks,
     plans,
     portfolios,
     schedule_requests,
@@ -47,7 +50,7 @@ class Retention:
             self._prune_changes(connection, now_unix_us - int(self.change_days * _DAY_US), most_rows),
             *(
                 self._prune_requests(connection, table, now_unix_us - int(self.request_days * _DAY_US), most_rows)
-                for table in (schedule_requests, dispatch_requests, capacity_requests)
+                for table in (schedule_requests, dispatch_requests, capacity_requests, congestion_requests)
             ),
         ]
         if max(deleted) < most_rows:
@@ -87,6 +90,11 @@ def prune_blocks(connection: sa.Connection, now_unix_us: int) -> int:
     Returns:
         How many rows were deleted.
     """
-    referred = sa.union_all(sa.select(portfolios.c.base_id), sa.select(plans.c.plan_id))
+    referred = sa.union_all(
+        sa.select(portfolios.c.base_id),
+        sa.select(plans.c.plan_id),
+        sa.select(networks.c.network_uid),
+        sa.select(congestion_forecasts.c.forecast_id),
+    )
     lost = blocks.delete().where(blocks.c.create_time_unix_us < now_unix_us - _DAY_US, blocks.c.set_id.not_in(referred))
     return connection.execute(lost).rowcount

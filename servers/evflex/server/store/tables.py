@@ -266,3 +266,49 @@ capacity_requests = Table(
     PrimaryKeyConstraint("tenant_id", "request_id"),
     Index("capacity_requests_by_time", "create_time_unix_us"),
 )
+
+# Networks, which never change; `summary` and `payload` are Network messages as in schedules, the tables of the network
+# are the block set `network_uid`.
+networks = Table(
+    "networks",
+    metadata,
+    Column("network_uid", String(36), primary_key=True),
+    *_common_columns(),
+    Column("sequence", BigInteger, nullable=False),
+    Column("network_id", String(256), nullable=False),
+    Column("summary", LargeBinary, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Index("networks_by_id", "tenant_id", "network_id", unique=True),
+    Index("networks_by_tenant", "tenant_id", "sequence"),
+    Index("networks_by_sequence", "sequence"),
+)
+
+# Forecasts of congestion; `summary` and `payload` as in schedules, the messages that follow the summary in a stream
+# are the block set `forecast_id`.
+congestion_forecasts = Table(
+    "congestion_forecasts",
+    metadata,
+    Column("forecast_id", String(36), primary_key=True),
+    *_common_columns(),
+    Column("sequence", BigInteger, nullable=False),
+    Column("network_id", String(256), nullable=False),
+    Column("summary", LargeBinary, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Index("congestion_forecasts_by_network", "tenant_id", "network_id", "sequence"),
+    Index("congestion_forecasts_by_tenant", "tenant_id", "sequence"),
+    Index("congestion_forecasts_by_sequence", "sequence"),
+)
+
+# As dispatch_requests, for networks and forecasts.
+congestion_requests = Table(
+    "congestion_requests",
+    metadata,
+    Column("request_id", String(36), nullable=False),
+    *_common_columns(),
+    Column("method", String(64), nullable=False),
+    Column("payload_sha256", String(64), nullable=False),
+    Column("resource_id", String(256), nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "request_id"),
+    Index("congestion_requests_by_time", "create_time_unix_us"),
+)

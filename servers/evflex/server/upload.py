@@ -3,41 +3,46 @@
 from __future__ import annotations
 
 import hashlib
+import queue
+import threading
 from collections.abc import Iterator
-from typing import Generic, Protocol, TypeVar
+from contextlib import suppress
+from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
+from google.rpc import code_pb2
 
-from evflex.dispatch.v1 import dispatch_service_pb2
 from evflex.engine.validation import MAX_REPORTED, Rules
-from evflex.server.errors import invalid_field
+from evflex.server.errors import ServiceError, invalid_field
 from evflex.server.fields import refuse
 from evflex.server.wire import decoded
 
 Header = TypeVar("Header", bound=Message)
+Chunk = TypeVar("Chunk", bound=Message)
 Header_co = TypeVar("Header_co", bound=Message, covariant=True)
+Chunk_co = TypeVar("Chunk_co", bound=Message, covariant=True)
 
 
-class UploadMessage(Protocol[Header_co]):
-    """A message of CreatePortfolio or UpdatePortfolio."""
+class UploadMessage(Protocol[Header_co, Chunk_co]):
+    """A message of such a stream, such as CreatePortfolioRequest."""
 
     @property
     def header(self) -> Header_co:
         """First message."""
 
     @property
-    def chunk(self) -> dispatch_service_pb2.PortfolioChunk:
+    def chunk(self) -> Chunk_co:
         """A message in between."""
 
 
-class Upload(Generic[Header]):
+class Upload(Generic[Header, Chunk]):
     """One client stream.
 
     Attributes:
         rules: Faults found so far; the stream is given up when there are as many as are told.
     """
 
-    def __init__(self, messages: Iterator[UploadMessage[Header]]) -> None:
+    def __init__(self, messages: Iterator[UploadMessage[Header, Chunk]]) -> None:
         """Read `messages`."""
         self.rules = Rules()
         self._messages = messages
@@ -60,7 +65,7 @@ class Upload(Generic[Header]):
             break
         raise invalid_field("header", "must be the first message")
 
-    def chunks(self) -> Iterator[tuple[str, dispatch_service_pb2.PortfolioChunk]]:
+    def chunks(self) -> Iterator[tuple[str, Chunk]]:
         """The chunks up to the commit, each with its path.
 
         Raises:
@@ -94,3 +99,50 @@ class Upload(Generic[Header]):
         self._digest.update(serialized)
         kind: str | None = whole.WhichOneof("payload")
         return kind
+
+
+def without_silence(messages: Iterator[object], most_s: float) -> Iterator[Any]:
+    """The messages of a stream as they come.
+
+    Raises:
+        ServiceError: DEADLINE_EXCEEDED, none came for `most_s`.
+    """
+    inbox: queue.Queue[object] = queue.Queue(1)
+    over = threading.Event()
+
+    def read() -> None:
+        with suppress(Exception):  # gRPC raises here when the call is over
+            for message in messages:
+                if not _put(inbox, message, over):
+                    return
+        _put(inbox, _END, over)
+
+    threading.Thread(target=read, name="upload-reader", daemon=True).start()
+    try:
+        while (message := _next(inbox, most_s)) is not _END:
+            yield message
+    finally:
+        over.set()
+
+
+_END = object()
+_POLL_S = 0.1
+
+
+def _next(inbox: queue.Queue[object], most_s: float) -> object:
+    try:
+        return inbox.get(timeout=most_s)
+    except queue.Empty:
+        message = f"no message came for {most_s:g} s, as long as max_upload_silence_s allows"
+        raise ServiceError(code_pb2.DEADLINE_EXCEEDED, "UPLOAD_SILENT", message) from None
+
+
+def _put(inbox: queue.Queue[object], message: object, over: threading.Event) -> bool:
+    """Hand a message over; False when nobody takes any more."""
+    while not over.is_set():
+        try:
+            inbox.put(message, timeout=_POLL_S)
+        except queue.Full:
+            continue
+        return True
+    return False

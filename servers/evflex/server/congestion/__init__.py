@@ -1,0 +1,1 @@
+"""CongestionService: networks, power flows, and forecasts of load and congestion."""
