@@ -82,11 +82,12 @@ def reference_flow(
     held = np.full(node_count, np.nan)
     held[node[generators.bus]] = generators.voltage_pu
     voltage_controlled = ~np.isnan(held) & ~slack & live
+    turned = _turned_by_shifts(network, node, node_count)
     solved = np.flatnonzero(live)
     voltage = np.full(node_count, np.nan + 0j)
     voltage[solved], iterations = _newton(
         admittance[np.ix_(solved, solved)], injected[solved], given[solved], held[solved], voltage_controlled[solved],
-        tolerance,
+        turned[solved], tolerance,
     )  # fmt: skip
     return _answer(network, voltage[node], blocks, iterations)
 
@@ -136,30 +137,71 @@ def _bus_admittance(network: Network, node: IntArray, node_count: int, blocks: C
     return admittance
 
 
+def _turned_by_shifts(network: Network, node: IntArray, node_count: int) -> FloatArray:
+    """Angle in radians that sources and the shifts of transformers alone give each node."""
+    branches, sources = network.branches, network.sources
+    neighbours: list[list[tuple[int, float]]] = [[] for _ in range(node_count)]
+    closed = (branches.kinds != BranchKind.SWITCH) & branches.from_closed & branches.to_closed
+    for i in np.flatnonzero(closed).tolist():
+        a, b = int(node[branches.from_bus[i]]), int(node[branches.to_bus[i]])
+        shift = float(np.deg2rad(branches.shift_deg[i]))
+        neighbours[a].append((b, -shift))
+        neighbours[b].append((a, shift))
+    angle = np.full(node_count, np.nan)
+    angle[node[sources.bus]] = np.deg2rad(sources.angle_deg)
+    waiting = [int(i) for i in node[sources.bus]]
+    while waiting:
+        at = waiting.pop()
+        for j, turn in neighbours[at]:
+            if np.isnan(angle[j]):
+                angle[j] = angle[at] + turn
+                waiting.append(j)
+    return angle
+
+
 def _newton(
     admittance: ComplexArray,
     injected: ComplexArray,
     given: ComplexArray,
     held: FloatArray,
     voltage_controlled: NDArray[np.bool_],
+    turned: FloatArray,
     tolerance: float,
 ) -> tuple[ComplexArray, int]:
     slack = ~np.isnan(given)
     angles, magnitudes = np.flatnonzero(~slack), np.flatnonzero(~slack & ~voltage_controlled)
-    voltage = np.where(slack, given, 1.0 + 0j)
-    if angles.size:
-        # without load, which also carries the shifts of transformers into the angles
-        free = np.ix_(angles, angles)
-        voltage[angles] = np.linalg.solve(
-            admittance[free], -admittance[np.ix_(angles, np.flatnonzero(slack))] @ given[slack]
-        )
-    voltage[voltage_controlled] *= held[voltage_controlled] / np.abs(voltage[voltage_controlled])
-    for iteration in range(100):
+    magnitude = np.where(slack, np.abs(given), np.where(voltage_controlled, held, 1.0))
+    # a first guess of the angles under load, as if every branch were a reactance
+    weight = np.abs(admittance)
+    np.fill_diagonal(weight, 0.0)
+    laplacian = np.diag(weight.sum(axis=1)) - weight
+    angle = turned.copy()
+    angle[angles] += np.linalg.lstsq(laplacian[np.ix_(angles, angles)], injected.real[angles], rcond=None)[0]
+    start = np.where(slack, given, magnitude * np.exp(1j * angle))
+    voltage, iteration, residual = _iterate(admittance, injected, start, angles, magnitudes, tolerance)
+    if not residual < 1e-7:
+        raise ArithmeticError(f"no convergence: {residual:.3g} pu is left")
+    return voltage, iteration
+
+
+def _iterate(
+    admittance: ComplexArray,
+    injected: ComplexArray,
+    voltage: ComplexArray,
+    angles: IntArray,
+    magnitudes: IntArray,
+    tolerance: float,
+) -> tuple[ComplexArray, int, float]:
+    """Newton's steps until the mismatch is below the tolerance, or as small as rounding lets it be."""
+    before, residual, iteration = np.inf, np.inf, 0
+    while iteration < 50:
         current = admittance @ voltage
         mismatch = voltage * np.conj(current) - injected
-        residual = np.concatenate([mismatch.real[angles], mismatch.imag[magnitudes]])
-        if residual.size == 0 or np.abs(residual).max() < tolerance:
-            return voltage, iteration
+        left = np.concatenate([mismatch.real[angles], mismatch.imag[magnitudes]])
+        residual = float(np.abs(left).max(initial=0.0))
+        if residual < tolerance or (residual < 1e-7 and residual > 0.5 * before) or not np.isfinite(residual):
+            break
+        before, iteration = residual, iteration + 1
         unit = voltage / np.abs(voltage)
         by_angle = 1j * voltage[:, None] * np.conj(np.diag(current) - admittance * voltage)
         by_magnitude = voltage[:, None] * np.conj(admittance * unit) + np.diag(np.conj(current) * unit)
@@ -167,12 +209,12 @@ def _newton(
             [by_angle.real[np.ix_(angles, angles)], by_magnitude.real[np.ix_(angles, magnitudes)]],
             [by_angle.imag[np.ix_(magnitudes, angles)], by_magnitude.imag[np.ix_(magnitudes, magnitudes)]],
         ])  # fmt: skip
-        step = np.linalg.solve(jacobian, -residual)
+        step = np.linalg.solve(jacobian, -left)
         angle, magnitude = np.angle(voltage), np.abs(voltage)
         angle[angles] += step[: angles.size]
         magnitude[magnitudes] += step[angles.size :]
         voltage = magnitude * np.exp(1j * angle)
-    raise ArithmeticError(f"no convergence: {np.abs(residual).max():.3g} pu is left")
+    return voltage, iteration, residual
 
 
 def _answer(network: Network, voltage: ComplexArray, blocks: ComplexArray, iterations: int) -> ReferenceFlow:

@@ -6,7 +6,11 @@ phase voltage is nominal_kv/√3, one pu of a phase power base_kva/3. Loads stan
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+from scipy.sparse import csc_matrix
+from scipy.sparse.linalg import splu
 
 from evflex.engine.grid.network import BranchKind, Network, ZeroSequence
 from tests.engine.grid.reference.balanced_reference import ReferenceFlow, branch_admittances, open_ends
@@ -23,7 +27,7 @@ _A = np.exp(2j * np.pi / 3)
 # phases = TO_PHASES @ (zero, positive, negative)
 TO_PHASES = np.array([[1, 1, 1], [1, _A**2, _A], [1, _A, _A**2]])
 _TO_SEQUENCES = np.linalg.inv(TO_PHASES)
-# a product of admittance and impedance beyond which a matrix has no inverse in doubles
+# condition beyond which a matrix has no inverse in doubles
 _SINGULAR = 1e14
 
 
@@ -63,15 +67,15 @@ def reference_flow_3ph(
     iterations = 0
     if free.size:
         free_rows, fixed_rows = _phase_rows(free), _phase_rows(fixed)
-        impedance = _inverse(admittance[np.ix_(free_rows, free_rows)])
-        no_load = -impedance @ (admittance[np.ix_(free_rows, fixed_rows)] @ voltage[fixed].ravel())
+        solve = _solver(admittance[np.ix_(free_rows, free_rows)])
+        no_load = -solve(admittance[np.ix_(free_rows, fixed_rows)] @ voltage[fixed].ravel())
         power = demand[free].ravel()
         solution = no_load
         change = np.inf
         while change >= tolerance:
             if iterations == max_iterations:
                 raise ArithmeticError(f"no fixed point: the last step changed {change:.3g} pu")
-            updated = no_load - impedance @ np.conj(power / solution)
+            updated = no_load - solve(np.conj(power / solution))
             change = np.abs(updated - solution).max()
             solution = updated
             iterations += 1
@@ -126,14 +130,15 @@ def _phase_rows(nodes: IntArray) -> IntArray:
     return (3 * nodes[:, None] + np.arange(3)).ravel()
 
 
-def _inverse(matrix: ComplexArray) -> ComplexArray:
-    try:
-        inverse: ComplexArray = np.linalg.inv(matrix).astype(np.complex128)
-        if np.abs(inverse).max() * np.abs(matrix).max() < _SINGULAR:
-            return inverse
-    except np.linalg.LinAlgError:
-        pass
-    return np.linalg.pinv(matrix, rcond=1e-12).astype(np.complex128)
+def _solver(matrix: ComplexArray) -> Callable[[ComplexArray], ComplexArray]:
+    """What solves the equations of a matrix; where zero sequence floats, by the smallest solution."""
+    weights = np.abs(np.diag(matrix))
+    scaled = matrix / weights
+    # the condition of a large matrix takes long; large networks here are earthed
+    if matrix.shape[0] > 600 or np.linalg.cond(scaled) < _SINGULAR:
+        return splu(csc_matrix(matrix)).solve
+    inverse = np.linalg.pinv(matrix, rcond=1e-12)
+    return lambda right: inverse @ right
 
 
 def _answer(network: Network, voltage: ComplexArray, blocks: ComplexArray, iterations: int) -> ReferenceFlow:
