@@ -26,7 +26,9 @@ _OURS, _POINT = "evflex", "last week"
 _ASKED_S = 30.0
 
 
-@case("load_forecast", "Forecast of load by meter history", sizes=(25, 118, _MANY), needs_data=True, domain="congestion")
+@case(
+    "load_forecast", "Forecast of load by meter history", sizes=(25, 118, _MANY), needs_data=True, domain="congestion"
+)
 def load_forecast(setting: Setting) -> Outcome:
     outcome = Outcome(notes=[
         "Origins spread over the last twelve weeks; each forecast is made afresh from what lies before its origin, "
