@@ -54,14 +54,15 @@ class CountedFlows:
         """
         change = perturbation_kw(p_kw, q_kvar)
         share = change if len(at) == p_kw.ndim else change / p_kw.shape[-1]
-        base = self.excess(p_kw[None], q_kvar[None])[:, columns]
         out = np.empty((len(at[0]), len(columns)))
         for first in range(0, len(out), self.block_steps):
             part = slice(first, min(first + self.block_steps, len(out)))
             count = part.stop - first
-            p, q = np.repeat(p_kw[None], count, axis=0), np.repeat(q_kvar[None], count, axis=0)
+            # the last row is the step itself
+            p, q = np.repeat(p_kw[None], count + 1, axis=0), np.repeat(q_kvar[None], count + 1, axis=0)
             (q if reactive else p)[(np.arange(count), *(index[part] for index in at))] += share
-            out[part] = (self.excess(p, q)[:, columns] - base) / change
+            excess = self.excess(p, q)[:, columns]
+            out[part] = (excess[:-1] - excess[-1]) / change
         return out
 
 

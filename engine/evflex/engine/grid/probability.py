@@ -148,20 +148,25 @@ class _Estimate:
         self.directions[1::2, 1] = by_deviation[:, 1]
 
     def probability(self) -> FloatArray:
-        """Draw batches until the error is small."""
-        values = np.empty((0, len(self.columns)))
+        """Draw batches until the error is small; limits whose error is drop out as they go."""
+        out = np.zeros(len(self.columns))
+        left = np.arange(len(out))
+        values, predictors = np.empty((0, len(out))), np.empty((len(out), 0, len(self.directions)))
         for batches in range(1, BATCHES + 1):
-            values = np.concatenate([values, self._sample(batches - 1)])
+            draws = self.uncertainty.draws[batches - 1]
+            values = np.concatenate([values, self._sample(draws)[:, left]])
+            predictors = np.concatenate([predictors, self._predictors(draws, left)], axis=1)
             if batches & (batches - 1):
                 continue
-            estimate, error = self._estimate(values, batches)
-            if error.max() < _GOOD_ERROR:
+            out[left], error = self._estimate(values, predictors, left)
+            doubtful = error >= _GOOD_ERROR
+            left, values, predictors = left[doubtful], values[:, doubtful], predictors[doubtful]
+            if not len(left):
                 break
-        return estimate
+        return out
 
-    def _sample(self, batch: int) -> FloatArray:
-        """AC excess of each sample of a batch, (K, c); a row of NaN where there is no solution."""
-        draws = self.uncertainty.draws[batch]
+    def _sample(self, draws: FloatArray) -> FloatArray:
+        """AC excess of each sample, (K, c); a row of NaN where there is no solution."""
         out = np.empty((len(draws), len(self.columns)))
         for first in range(0, len(draws), self.flows.block_steps):
             part = draws[first : first + self.flows.block_steps] * self.std
@@ -172,35 +177,45 @@ class _Estimate:
             out[first : first + len(part)] = self.flows.excess(p, q)[:, self.columns]
         return out
 
-    def _estimate(self, values: FloatArray, batches: int) -> tuple[FloatArray, FloatArray]:
+    def _predictors(self, draws: FloatArray, at: IntArray) -> FloatArray:
+        """What each direction makes of each sample, (c, K, 2R)."""
+        width, places = len(self.directions), draws.shape[2]
+        out = np.empty((len(at), len(draws), width))
+        for d in range(width):
+            # a direction is of active or of reactive power alone
+            weights = self.directions[d, d % 2][:, at]
+            out[:, :, d] = (draws[:, d % 2].reshape(-1, places) @ weights).T
+        return out
+
+    def _estimate(self, values: FloatArray, predictors: FloatArray, at: IntArray) -> tuple[FloatArray, FloatArray]:
         """Probabilities, and their standard errors."""
-        draws = self.uncertainty.draws[:batches].reshape(-1, *self.std.shape)
-        solved: BoolArray = ~np.isnan(values).any(axis=1)
+        solved: BoolArray = np.asarray(~np.isnan(values).any(axis=1))
         known = np.where(solved[:, None], values, 0.0)
-        z = self._variable(draws, known, solved)
+        z = self._variable(predictors, known, solved, at)
         powers = np.stack([np.ones_like(z), z, z * z], axis=-1)
         surrogate = _fit(powers, known, solved)
-        predicted = np.einsum("ckp,cp->kc", powers, surrogate)
-        passes = _passes(self.flows, values, self.columns)
+        predicted = (powers @ surrogate[:, :, None])[:, :, 0].T
+        passes = _passes(self.flows, values, self.columns[at])
         difference = passes.astype(np.float64) - (predicted > 0.0)
         exact = tail_probability(*surrogate.T)
-        error = difference.std(axis=0) / np.sqrt(len(draws))
+        error = difference.std(axis=0) / np.sqrt(len(values))
         return np.clip(exact + difference.mean(axis=0), 0.0, 1.0), error
 
-    def _variable(self, draws: FloatArray, values: FloatArray, solved: BoolArray) -> FloatArray:
+    def _variable(self, predictors: FloatArray, values: FloatArray, solved: BoolArray, at: IntArray) -> FloatArray:
         """The standard normal variable that explains each value best, (c, K)."""
-        predictors = np.einsum("kpj,dpjc->ckd", draws, self.directions, optimize=True)
         ones = np.ones((*predictors.shape[:2], 1))
         weights = _fit(np.concatenate([predictors, ones], axis=2), values, solved)[:, :-1]
-        combined = np.einsum("cd,dpjc->cpj", weights, self.directions)
+        combined = np.einsum("cd,dpjc->cpj", weights, self.directions[..., at])
         deviation = np.sqrt((combined**2).sum(axis=(1, 2)))
-        z: FloatArray = np.einsum("ckd,cd->ck", predictors, weights) / _nonzero(deviation)[:, None]
+        z: FloatArray = (predictors @ weights[:, :, None])[:, :, 0] / _nonzero(deviation)[:, None]
         return z
 
 
 def _fit(terms: FloatArray, values: FloatArray, solved: BoolArray) -> FloatArray:
-    """Least squares of each of c values, (K, c), on its terms, (c, K, d)."""
+    """Least squares of each of c values, (K, c), on its terms, (c, K, d); of terms that are alike any mix."""
     scale = np.abs(terms).max(axis=1, keepdims=True)
     scaled = terms * solved[:, None] / _nonzero(scale)
-    weights: FloatArray = np.einsum("cdk,kc->cd", np.linalg.pinv(scaled, rcond=1e-8), values)
+    turned = scaled.transpose(0, 2, 1)
+    inverse = np.linalg.pinv(turned @ scaled, rcond=1e-10, hermitian=True)
+    weights: FloatArray = (inverse @ (turned @ values.T[:, :, None]))[:, :, 0]
     return weights / _nonzero(scale[:, 0])
