@@ -100,7 +100,7 @@ class ContingencyFindings:
         contingency: The branch that is lost; −1 in the sound network.
         closed_ties: Branches closed to feed back what the outage cuts off.
         skipped: Whether nothing was computed because the branch is open already.
-        congestions: By kind of limit, element and step.
+        congestions: Those of branches, then of low and of high voltage, by element and step.
         island: What no source reaches.
         not_converged: What was not solved.
         flows_solved: Power flows computed.

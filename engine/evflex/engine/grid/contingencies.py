@@ -82,9 +82,10 @@ def in_state(grid: PreparedGrid, opened: Sequence[int], closed: Sequence[int]) -
     """The network with some branches opened and others closed; None where that joins sources of different voltage."""
     branches = grid.network.branches
     from_closed, to_closed = branches.from_closed.copy(), branches.to_closed.copy()
-    from_closed[opened] = to_closed[opened] = False
-    from_closed[closed] = to_closed[closed] = True
-    if not (branches.kinds[[*opened, *closed]] == BranchKind.SWITCH).any():
+    opening, closing = list(opened), list(closed)
+    from_closed[opening] = to_closed[opening] = False
+    from_closed[closing] = to_closed[closing] = True
+    if not (branches.kinds[opening + closing] == BranchKind.SWITCH).any():
         return grid.switched(from_closed, to_closed)
     try:
         return prepare_grid(grid.network, from_closed, to_closed)

@@ -14,14 +14,18 @@ import numpy as np
 from evflex.engine.grid.congestion_report import ReliefObstacle
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
-# An answer leaves an excess between −0.6 % of that without relief and 0, so 98 % of the relief does not suffice.
+# A first answer aims at an excess a little below 0, so that it need not be searched for twice.
 _AIM, _DEEPEST = 0.003, 0.006
+# An answer's limit is known to be broken with this share of it.
+_TIGHT, _CHECK = 0.985, 0.99
 # Of an excess so small that power flows hardly tell it, more is left, in pu or as a ratio.
 _ROUNDING = 1e-10
 _ROUNDS = 60
 # A range around a least value that is this narrow, relative to the relief, has no root in it.
 _NARROW = 1e-3
 _MOST_GROWTH = 4.0
+# What has no solution with so many times the relief of the least value has it because of collapse.
+_NEAR_COLLAPSE = 2.0
 
 Evaluate = Callable[[IntArray, FloatArray], FloatArray]
 
@@ -57,7 +61,9 @@ class _Search:
         self.before, self.height_before = np.zeros(count), excess + self.aim
         self.low, self.height_low = np.zeros(count), excess + self.aim
         self.high, self.height_high = np.full(count, np.nan), np.full(count, np.nan)
-        self.end, self.end_failed = np.full(count, np.nan), np.zeros(count, dtype=bool)
+        self.end, self.failed = np.full(count, np.nan), np.full(count, np.inf)
+        # whether the root found is about where it was aimed at, and whether a little less was tried in vain
+        self.close, self.checked = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
         self.trial = self.height_low / slope
         self.answer = np.full(count, np.nan)
         self.obstacle = np.zeros(count, dtype=np.int64)
@@ -65,36 +71,46 @@ class _Search:
 
     def learn(self, jobs: IntArray, value: FloatArray) -> None:
         """Take the excess at the relief tried, and choose what to try next."""
-        found = (value <= 0.0) & (value >= -self.deepest[jobs])
-        self.answer[jobs[found]] = self.trial[jobs[found]]
-        self.open[jobs[found]] = False
         height = value + self.aim[jobs]
-        beyond = ~found & (value <= 0.0)
-        self._set_high(jobs[beyond], height[beyond])
-        falls = ~found & (value > 0.0) & (height < self.height_low[jobs])
+        rooted = ~np.isnan(self.high[jobs])
+        clears = value <= 0.0
+        falls = ~clears & (rooted | (height < self.height_low[jobs]))
+        rises = ~clears & ~falls
+        self._set_high(jobs[clears], height[clears])
         self._set_low(jobs[falls], height[falls])
-        rises = ~(found | beyond | falls)
-        self._set_end(jobs[rises], np.isnan(value[rises]))
-        self._next(jobs[~found])
+        self._set_end(jobs[rises], height[rises])
+        tight = self.low[jobs] >= _TIGHT * self.high[jobs]
+        self.answer[jobs[tight]] = self.high[jobs[tight]]
+        self.open[jobs[tight]] = False
+        self._next(jobs[~tight])
 
     def _set_high(self, at: IntArray, height: FloatArray) -> None:
-        again = self.high[at] > self.trial[at]
+        # on the far side of the least value its near side begins at the point before
+        far = at[self.low[at] > self.trial[at]]
+        self.low[far], self.height_low[far] = self.before[far], self.height_before[far]
+        again = at[self.high[at] > self.trial[at]]
         # the other end counts less each time that it stays
-        self.height_low[at[again]] *= 0.5
+        self.height_low[again] *= 0.5
+        self.checked[again] = self.close[again]
         self.high[at], self.height_high[at] = self.trial[at], height
+        self.close[at] = height >= self.aim[at] - self.deepest[at]
 
     def _set_low(self, at: IntArray, height: FloatArray) -> None:
         bracketed = at[~np.isnan(self.high[at])]
         self.height_high[bracketed] *= 0.5
-        self.before[at], self.height_before[at] = self.low[at], self.height_low[at]
+        left = self.trial[at] < self.low[at]
+        back, on = at[left], at[~left]
+        self.end[back] = self.low[back]
+        self.before[on], self.height_before[on] = self.low[on], self.height_low[on]
         self.low[at], self.height_low[at] = self.trial[at], height
 
-    def _set_end(self, at: IntArray, failed: BoolArray) -> None:
+    def _set_end(self, at: IntArray, height: FloatArray) -> None:
         # left of the lowest point it is the beginning that moves
         left = self.trial[at] < self.low[at]
-        self.before[at[left]] = self.trial[at[left]]
-        right = at[~left]
-        self.end[right], self.end_failed[right] = self.trial[right], failed[~left]
+        self.before[at[left]], self.height_before[at[left]] = self.trial[at[left]], height[left]
+        self.end[at[~left]] = self.trial[at[~left]]
+        failed = at[np.isnan(height)]
+        self.failed[failed] = np.minimum(self.failed[failed], self.trial[failed])
 
     def _next(self, at: IntArray) -> None:
         rooted = ~np.isnan(self.high[at])
@@ -105,8 +121,11 @@ class _Search:
 
     def _between(self, at: IntArray) -> None:
         low, high = self.low[at], self.high[at]
-        share = self.height_low[at] / (self.height_low[at] - self.height_high[at])
-        self.trial[at] = low + np.clip(share, 0.05, 0.95) * (high - low)
+        share = np.nan_to_num(self.height_low[at] / (self.height_low[at] - self.height_high[at]), nan=0.5)
+        inside = low + np.clip(np.where(self.checked[at], 0.5, share), 0.05, 0.95) * (high - low)
+        # what is close to the aim need only be shown to be the smallest
+        check = self.close[at] & ~self.checked[at]
+        self.trial[at] = np.where(check, _CHECK * high, inside)
 
     def _extend(self, at: IntArray) -> None:
         low = self.low[at]
@@ -119,5 +138,5 @@ class _Search:
         self.trial[at] = np.where(right, 0.5 * (low + end), 0.5 * (before + low))
         hopeless = at[end - before < _NARROW * end]
         self.open[hopeless] = False
-        failed = self.end_failed[hopeless]
-        self.obstacle[hopeless] = np.where(failed, ReliefObstacle.COLLAPSE, ReliefObstacle.REVERSED)
+        near = self.failed[hopeless] <= _NEAR_COLLAPSE * self.low[hopeless]
+        self.obstacle[hopeless] = np.where(near, ReliefObstacle.COLLAPSE, ReliefObstacle.REVERSED)
