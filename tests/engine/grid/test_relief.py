@@ -19,7 +19,7 @@ from tests.engine.grid.peers import PeerFlow, random_net, solve, solve_with
 _PER_SEED = 5
 
 
-@pytest.mark.parametrize("seed", range(20 if SOAK else 3))
+@pytest.mark.parametrize("seed", range(24 if SOAK else 3))
 def test_relief_clears_a_congestion_and_a_little_less_does_not(seed: int) -> None:
     random = np.random.default_rng(seed)
     net = random_net(random, 10, loops=seed % 3)
@@ -33,8 +33,8 @@ def test_relief_clears_a_congestion_and_a_little_less_does_not(seed: int) -> Non
         contingencies=random.choice(len(net.line), 3, replace=False),
     )  # fmt: skip
     cleared = [c for c in forecast_congestion(problem).congestions if c.relief_bus >= 0]
-    assert len(cleared) >= _PER_SEED
-    for index in random.choice(len(cleared), _PER_SEED, replace=False).tolist():
+    assert cleared
+    for index in random.permutation(len(cleared))[:_PER_SEED].tolist():
         congestion = cleared[index]
         step = int(random.integers(congestion.start_step, congestion.end_step))
         relief = congestion.relief_kw[step - congestion.start_step]
@@ -122,9 +122,8 @@ def test_an_overload_by_reactive_power_is_not_cleared_by_active_power() -> None:
 def test_where_the_best_bus_collapses_a_stiffer_one_serves() -> None:
     # 3 hangs behind so much impedance that it can feed back a little only; its losses make it the best at first
     ends = [(0, 1), (1, 2), (1, 3)]
-    network = hand_made(
-        4, ends, np.array([0.001, 0.001, 2.0]), np.array([0.001, 0.001, 8.0]), rated_kva=[500.0, np.nan, np.nan]
-    )
+    r_pu, x_pu = np.array([0.001, 0.001, 2.0]), np.array([0.001, 0.001, 8.0])
+    network = hand_made(4, ends, r_pu, x_pu, rated_kva=np.array([500.0, np.nan, np.nan]))
     p_kw = np.array([[0.0, 500.0, 500.0, 5.0]])
     problem = CongestionProblem(TimeGrid(0.0, 900.0, 1), network, p_kw, 0.0 * p_kw)
     assert _only(problem, CongestionKind.LINE_OVERLOAD).relief_bus == 1

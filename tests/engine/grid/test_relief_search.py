@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evflex.engine.grid.congestion_report import ReliefObstacle
 from evflex.engine.grid.relief_search import smallest_relief
@@ -65,3 +67,23 @@ def test_a_root_close_before_the_end_of_solutions_is_found() -> None:
     relief, obstacle, _ = _search([lambda r: 5.0 - r if r < 5.2 else np.nan], [0.5])
     assert obstacle[0] == ReliefObstacle.NONE
     assert 5.0 <= relief[0] < 5.2
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.1, 50.0), st.floats(0.05, 3.0), st.floats(0.01, 0.9), st.floats(0.02, 40.0)),
+        min_size=1, max_size=8,
+    )
+)  # fmt: skip
+def test_relief_of_loadings_that_turn_is_the_smallest(rows: list[tuple[float, float, float, float]]) -> None:
+    # |P − r + jQ| against a limit between its least and its first value
+    values: list[_Value] = []
+    slopes = []
+    for p, q, share, guess in rows:
+        limit = q + share * (np.hypot(p, q) - q)
+        values.append(lambda r, p=p, q=q, limit=limit: float(np.hypot(p - r, q) - limit))  # type: ignore[misc]
+        slopes.append(guess * p / np.hypot(p, q))
+    relief, obstacle, _ = _search(values, slopes)
+    for value, r, why in zip(values, relief.tolist(), obstacle.tolist(), strict=True):
+        assert why == ReliefObstacle.NONE
+        assert value(r) <= 0.0 < value(0.98 * r)

@@ -96,8 +96,8 @@ class CongestionOptions:
     Attributes:
         min_probability: A limit that the expected injections keep is a congestion where it is broken with at least
             this probability, > 0 and <= 1.
-        sample_count: AC samples of a step near a limit at first, 16 to 100 000; where their error stays above half
-            a percentage point, up to eight times as many are drawn. No matter where samples are given.
+        sample_count: AC samples of a step near a limit at first, 16 to 100 000; where their error stays above 0.4
+            percentage points, up to 16 times as many are drawn. No matter where samples are given.
         seed: Of the samples.
         want_relief: Whether the relief of each congestion is wanted.
         want_worst: Whether the worst loading and voltages over all contingencies are wanted.

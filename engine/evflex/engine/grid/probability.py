@@ -21,8 +21,8 @@ from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 _SCREEN = 1.3
 # Beyond so many deviations an expected violation is certain.
 _CERTAIN = 3.5
-# More samples are drawn while an estimate's standard error is above half a percentage point.
-_GOOD_ERROR = 0.005
+# More samples are drawn while an estimate's standard error is above 0.4 percentage points.
+_GOOD_ERROR = 0.004
 
 
 def near_probabilities(
@@ -190,7 +190,7 @@ class _Estimate:
     def _estimate(self, values: FloatArray, predictors: FloatArray, at: IntArray) -> tuple[FloatArray, FloatArray]:
         """Probabilities, and their standard errors."""
         solved: BoolArray = np.asarray(~np.isnan(values).any(axis=1))
-        known = np.where(solved[:, None], values, 0.0)
+        known = np.where(solved[:, None], self._smooth(values, at), 0.0)
         z = self._variable(predictors, known, solved, at)
         powers = np.stack([np.ones_like(z), z, z * z], axis=-1)
         surrogate = _fit(powers, known, solved)
@@ -200,6 +200,12 @@ class _Estimate:
         exact = tail_probability(*surrogate.T)
         error = difference.std(axis=0) / np.sqrt(len(values))
         return np.clip(exact + difference.mean(axis=0), 0.0, 1.0), error
+
+    def _smooth(self, excess: FloatArray, at: IntArray) -> FloatArray:
+        """Values of the sign of an excess that are smooth: of loadings, which turn at 0, that of their squares."""
+        columns = self.columns[at]
+        is_loading = columns < self.flows.limits.branch_count
+        return np.where(is_loading, excess * (excess + 2.0 * self.flows.limits.limit[columns]), excess)
 
     def _variable(self, predictors: FloatArray, values: FloatArray, solved: BoolArray, at: IntArray) -> FloatArray:
         """The standard normal variable that explains each value best, (c, K)."""

@@ -11,7 +11,7 @@ from evflex.engine.grid.congestion_model import CongestionOptions, CongestionPro
 from evflex.engine.supply_tree import FloatArray, IntArray
 
 # So many batches of samples are drawn at most for one step.
-BATCHES = 8
+BATCHES = 16
 
 
 @dataclass(frozen=True, slots=True)
