@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from evflex.engine.grid import counted_flows
 from evflex.engine.grid.congestion_model import (
     CongestionKind,
     CongestionOptions,
@@ -178,6 +179,31 @@ def test_a_stream_tells_the_same_with_its_progress() -> None:
     assert sum(row.flows_solved for row in rows) == whole.flows_solved
     streamed = tuple(c for row in rows for c in row.congestions)
     _assert_same(whole, replace(whole, congestions=streamed))
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_blocks_of_steps_are_joined(monkeypatch: pytest.MonkeyPatch, sampled: bool) -> None:
+    network = hand_made(4, [(0, 1), (1, 2), (2, 3)], rated_kva=500.0)
+    random = np.random.default_rng(8)
+    course = 170.0 + 40.0 * np.sin(np.arange(150) / 11.0)
+    p_kw = course[:, None] * np.array([0.0, 1.0, 1.0, 1.0])
+    samples = p_kw + random.normal(0.0, 10.0, (6, 150, 4)) if sampled else None
+    problem = CongestionProblem(
+        TimeGrid(0.0, 900.0, 150), network, p_kw, 0.2 * p_kw, p_samples_kw=samples, contingencies=np.array([2])
+    )
+    whole = forecast_congestion(problem)
+    # blocks of 32 steps
+    monkeypatch.setattr(counted_flows, "_BLOCK", 1)
+    parts = forecast_congestion(problem)
+    assert any(c.start_step < 32 < c.end_step for c in whole.congestions)
+    assert len(parts.congestions) == len(whole.congestions)
+    for one, other in zip(whole.congestions, parts.congestions, strict=True):
+        assert (one.element, one.start_step, one.end_step) == (other.element, other.start_step, other.end_step)
+        np.testing.assert_array_equal(one.step_probability, other.step_probability)
+        np.testing.assert_allclose(one.relief_kw, other.relief_kw, rtol=1e-6)
+    assert whole.worst is not None
+    assert parts.worst is not None
+    np.testing.assert_allclose(whole.worst.voltage_min_pu, parts.worst.voltage_min_pu, rtol=1e-9)
 
 
 def test_worst_values_are_left_out_where_nobody_wants_them() -> None:

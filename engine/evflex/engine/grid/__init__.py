@@ -1,6 +1,23 @@
 """Networks: power flow, congestion and the relief it needs."""
 
 from evflex.engine.grid.branch_flows import BranchFlows
+from evflex.engine.grid.collapse import Collapse, nearest_solvable
+from evflex.engine.grid.congestion_model import (
+    CongestionKind,
+    CongestionOptions,
+    CongestionProblem,
+    all_contingencies,
+)
+from evflex.engine.grid.congestion_report import (
+    Congestion,
+    CongestionForecast,
+    ContingencyFindings,
+    Island,
+    NotConverged,
+    ReliefObstacle,
+    WorstValues,
+)
+from evflex.engine.grid.forecast_congestion import forecast_congestion, stream_congestion
 from evflex.engine.grid.network import (
     Branches,
     BranchKind,
@@ -19,14 +36,29 @@ __all__ = [
     "BranchKind",
     "Branches",
     "Buses",
+    "Collapse",
+    "Congestion",
+    "CongestionForecast",
+    "CongestionKind",
+    "CongestionOptions",
+    "CongestionProblem",
+    "ContingencyFindings",
     "FlowOptions",
     "Generators",
+    "Island",
     "Network",
+    "NotConverged",
     "PowerFlow",
     "PreparedGrid",
+    "ReliefObstacle",
     "Sources",
+    "WorstValues",
     "ZeroSequence",
+    "all_contingencies",
+    "forecast_congestion",
+    "nearest_solvable",
     "prepare_grid",
     "run_power_flow",
+    "stream_congestion",
     "validate_network",
 ]

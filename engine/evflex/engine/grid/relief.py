@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from evflex.engine.grid.congestion_report import ReliefObstacle
-from evflex.engine.grid.counted_flows import CountedFlows
+from evflex.engine.grid.counted_flows import CountedFlows, perturbation_kw
 from evflex.engine.grid.relief_search import smallest_relief
 from evflex.engine.grid.runs import Runs
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 # Effects that differ by less are the same, and the earlier bus is taken.
 _SAME = 1e-6
+# A change of a value that may be what power flows leave unsolved.
+_ROUNDING = 1e-8
 # First the most effective bus; where that does not suffice, the stiffest of those with this share of its effect.
 _SHARES = (1.0 - _SAME, 0.9, 0.5)
 
@@ -87,22 +89,18 @@ def _choices(
         columns = np.concatenate([runs.column[needed[at]], own])
         effect = flows.slopes(p_kw[step], q_kvar[step], (candidates,), columns, reactive=False)
         effect[np.isnan(effect)] = 0.0
+        negligible = _ROUNDING / perturbation_kw(p_kw[step], q_kvar[step])
         softness = np.abs(np.diagonal(effect[:, len(at) :]))
         for i, of_column in zip(at.tolist(), effect[:, : len(at)].T, strict=True):
             size = np.abs(of_column)
             largest = float(size.max())
-            if largest < _negligible(flows, runs, int(needed[i])):
+            if largest < negligible:
                 continue
             for choice, share in enumerate(_SHARES):
                 strong = np.flatnonzero(size >= share * largest)
                 pick = strong[0] if choice == 0 else strong[np.argmin(softness[strong])]
                 buses[i, choice], slopes[i, choice] = candidates[pick], of_column[pick]
     return buses, slopes
-
-
-def _negligible(flows: CountedFlows, runs: Runs, run: int) -> float:
-    """An effect per kW that is rounding: the whole base power would not clear a thousandth of the congestion."""
-    return 1e-3 * float(runs.excess[run].max()) / max(flows.grid.network.base_kva, 1e6)
 
 
 def _at_buses(
