@@ -171,7 +171,9 @@ def test_the_answer_does_not_depend_on_threads() -> None:
 
 def test_a_stream_tells_the_same_with_its_progress() -> None:
     _, problem = _problem(4)
-    whole = forecast_congestion(problem)
+    told: list[int] = []
+    whole = forecast_congestion(problem, on_findings=lambda row: told.append(row.contingency))
+    assert told == [-1, *problem.contingencies.tolist()]
     with Workers(2) as workers:
         rows = list(stream_congestion(problem, workers=workers))
     assert [row.contingency for row in rows] == [-1, *problem.contingencies.tolist()]

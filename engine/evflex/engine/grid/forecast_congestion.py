@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from evflex.engine.grid.congestion_model import CongestionOptions, CongestionProblem
 from evflex.engine.grid.congestion_report import CongestionForecast, ContingencyFindings
@@ -16,7 +16,10 @@ _A_THREAD = 4
 
 
 def forecast_congestion(
-    problem: CongestionProblem, options: CongestionOptions | None = None, workers: Workers | None = None
+    problem: CongestionProblem,
+    options: CongestionOptions | None = None,
+    workers: Workers | None = None,
+    on_findings: Callable[[ContingencyFindings], None] | None = None,
 ) -> CongestionForecast:
     """Find congestions in the sound network and in each contingency.
 
@@ -24,12 +27,17 @@ def forecast_congestion(
         problem: The network, its injections, limits and contingencies.
         options: What is wanted.
         workers: Threads that share the contingencies; None for this one alone. The answer does not depend on them.
+        on_findings: Called with what was found in each contingency, in their order; what it raises ends the forecast.
 
     Raises:
         InvalidProblemError: The input breaks a rule; every fault is named.
     """
     search = _prepared(problem, options or CongestionOptions())
-    found = list(_walk(search, workers))
+    found = []
+    for row in _walk(search, workers):
+        found.append(row)
+        if on_findings is not None:
+            on_findings(row)
     return CongestionForecast(
         congestions=tuple(congestion for row in found for congestion in row.congestions),
         islands=tuple(row.island for row in found if row.island is not None),

@@ -55,20 +55,21 @@ def find_relief(flows: CountedFlows, p_kw: FloatArray, q_kvar: FloatArray, runs:
     candidates = np.flatnonzero(allowed & flows.grid.energised)
     buses, slopes = _choices(flows, p_kw, q_kvar, runs, needed, candidates)
     obstacle[needed[buses[:, 0] < 0]] = ReliefObstacle.NO_EFFECT
-    tried = np.flatnonzero(buses[:, 0] >= 0)
+    left = np.flatnonzero(buses[:, 0] >= 0)
     for choice in range(len(_SHARES)):
+        # where a choice is that of before there is nothing new to try
+        tried = left[~(buses[left, :choice] == buses[left, choice, None]).any(axis=1)]
         if not len(tried):
-            break
+            continue
         at = needed[tried]
         found, reasons = _at_buses(flows, p_kw, q_kvar, runs, at, buses[tried, choice], slopes[tried, choice])
         clears = reasons == ReliefObstacle.NONE
         for i in np.flatnonzero(clears).tolist():
             relief[at[i]][:] = found[i]
         bus[at[clears]] = buses[tried[clears], choice]
-        obstacle[at] = np.where(clears | (obstacle[at] == ReliefObstacle.NONE), reasons, obstacle[at])
-        tried = tried[~clears]
-        if choice + 1 < len(_SHARES):
-            tried = tried[~(buses[tried, : choice + 1] == buses[tried, choice + 1, None]).any(axis=1)]
+        # of several obstacles that of the most effective bus is told
+        obstacle[at] = np.where(clears | (choice == 0), reasons, obstacle[at])
+        left = np.setdiff1d(left, tried[clears])
     return Reliefs(bus, relief, obstacle)
 
 
