@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -11,7 +12,6 @@ from evflex.engine.grid import Congestion, CongestionKind, ContingencyFindings, 
 from evflex.server.wire import packed_doubles
 
 _WorstChunk = congestion_pb2.WorstChunk
-_KIND, _OBSTACLE = congestion_pb2.CongestionKind.ValueType, congestion_pb2.ReliefObstacle.ValueType
 # Of a chunk: congestions, and steps of all of them, each of some ten bytes twice.
 _MOST_CONGESTIONS, _MOST_STEPS = 500, 20_000
 # Of a chunk of worst values: each takes up to twelve bytes.
@@ -26,7 +26,7 @@ def encode_congestion(
     of_bus = found.kind in (CongestionKind.UNDERVOLTAGE, CongestionKind.OVERVOLTAGE)
     message = congestion_pb2.Congestion(
         element_id=(bus_ids if of_bus else branch_ids)[found.element],
-        kind=_KIND(found.kind),
+        kind=congestion_pb2.CongestionKind.Name(int(found.kind)),
         contingency_id=_branch_id(network, found.contingency),
         closed_branch_ids=[branch_ids[k] for k in found.closed_ties],
         start_step=found.start_step,
@@ -37,7 +37,7 @@ def encode_congestion(
     )
     if with_relief:
         message.relief_needed_kw.extend(found.relief_kw.tolist())
-        message.relief_obstacle = _OBSTACLE(found.relief_obstacle)
+        message.relief_obstacle = cast("congestion_pb2.ReliefObstacle", int(found.relief_obstacle))
         if found.relief_bus >= 0:
             message.relief_bus_id = bus_ids[found.relief_bus]
     if uncertain:
