@@ -19,6 +19,8 @@ from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 # Deviations from sensitivities at another step are this much too small at most.
 _SCREEN = 1.3
+# Slopes that are kept at once: 128 MiB.
+_MOST_SLOPES = 16_777_216
 # Beyond so many deviations an expected violation is certain.
 _CERTAIN = 3.5
 # More samples are drawn while an estimate's standard error is above 0.4 percentage points.
@@ -51,15 +53,32 @@ def near_probabilities(
     if not len(columns) or not len(steps):
         return probability
     at = np.unravel_index(uncertainty.place, p_kw.shape[1:])
-    slopes = np.stack([
-        [flows.slopes(p_kw[t], q_kvar[t], at, columns, reactive=reactive) for reactive in (False, True)]
-        for t in steps
-    ])  # fmt: skip
-    np.nan_to_num(slopes, copy=False)
-    near = _near(flows, excess[:, columns], columns, slopes, uncertainty, min_probability)
+
+    def slopes(places: slice, wanted: IntArray) -> FloatArray:
+        """At the telling steps by active and reactive power, (R, 2, J, c)."""
+        some = tuple(index[places] for index in at)
+        rows = [
+            [flows.slopes(p_kw[t], q_kvar[t], some, wanted, reactive=reactive).excess for reactive in (False, True)]
+            for t in steps
+        ]
+        return np.nan_to_num(np.array(rows))
+
+    # the slopes of all limits may be too many to keep
+    at_once = max(1, _MOST_SLOPES // (2 * len(steps) * len(columns)))
+    variance = np.zeros((len(excess), len(columns)))
+    for first in range(0, len(at[0]), at_once):
+        places = slice(first, first + at_once)
+        of_places = slopes(places, columns)
+        variance += _variance(flows, columns, of_places, uncertainty, places)
+    deviation = _SCREEN * np.sqrt(variance)
+    wanted = max(0.5, float(ndtri(1.0 - 0.5 * min_probability)))
+    near = (excess[:, columns] > -wanted * deviation) & (excess[:, columns] < _CERTAIN * deviation)
+    kept = np.flatnonzero(near.any(axis=0))
+    near, columns = near[:, kept], columns[kept]
+    of_kept = of_places[..., kept] if at_once >= len(at[0]) else slopes(slice(None), columns)
     for t in np.flatnonzero(near.any(axis=1)).tolist():
         here = np.flatnonzero(near[t])
-        estimate = _Estimate(flows, p_kw[t], q_kvar[t], uncertainty, t, columns[here], slopes[..., here])
+        estimate = _Estimate(flows, p_kw[t], q_kvar[t], uncertainty, t, columns[here], of_kept[..., here])
         probability[t, columns[here]] = estimate.probability()
     return probability
 
@@ -111,21 +130,17 @@ def _telling_steps(flows: CountedFlows, excess: FloatArray) -> IntArray:
     return np.unique(np.array(steps, dtype=np.int64))
 
 
-def _near(
-    flows: CountedFlows, excess: FloatArray, columns: IntArray, slopes: FloatArray, uncertainty: Uncertainty,
-    min_probability: float,
-) -> BoolArray:  # fmt: skip
-    """Whether a limit is within some deviations, (T, c)."""
-    p_variance, q_variance = uncertainty.p_std_kw**2, uncertainty.q_std_kvar**2
+def _variance(
+    flows: CountedFlows, columns: IntArray, slopes: FloatArray, uncertainty: Uncertainty, places: slice
+) -> FloatArray:
+    """What some places add to the variance of each value in each step, (T, c); rather too much than too little."""
     by_p, by_q = (slopes**2).max(axis=0)
     # as a current turns against its voltage, the effects of active and reactive power change places
     turns = columns < flows.limits.branch_count
     both = by_p + by_q
-    variance = p_variance @ np.where(turns, both, by_p) + q_variance @ np.where(turns, both, by_q)
-    deviation = _SCREEN * np.sqrt(variance)
-    wanted = max(0.5, float(ndtri(1.0 - 0.5 * min_probability)))
-    near: BoolArray = (excess > -wanted * deviation) & (excess < _CERTAIN * deviation)
-    return near
+    p_variance, q_variance = uncertainty.p_std_kw[:, places] ** 2, uncertainty.q_std_kvar[:, places] ** 2
+    added: FloatArray = p_variance @ np.where(turns, both, by_p) + q_variance @ np.where(turns, both, by_q)
+    return added
 
 
 class _Estimate:
