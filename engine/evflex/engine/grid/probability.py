@@ -52,33 +52,10 @@ def near_probabilities(
     steps = _telling_steps(flows, excess)
     if not len(columns) or not len(steps):
         return probability
-    at = np.unravel_index(uncertainty.place, p_kw.shape[1:])
-
-    def slopes(places: slice, wanted: IntArray) -> FloatArray:
-        """At the telling steps by active and reactive power, (R, 2, J, c)."""
-        some = tuple(index[places] for index in at)
-        rows = [
-            [flows.slopes(p_kw[t], q_kvar[t], some, wanted, reactive=reactive).excess for reactive in (False, True)]
-            for t in steps
-        ]
-        return np.nan_to_num(np.array(rows))
-
-    # the slopes of all limits may be too many to keep
-    at_once = max(1, _MOST_SLOPES // (2 * len(steps) * len(columns)))
-    variance = np.zeros((len(excess), len(columns)))
-    for first in range(0, len(at[0]), at_once):
-        places = slice(first, first + at_once)
-        of_places = slopes(places, columns)
-        variance += _variance(flows, columns, of_places, uncertainty, places)
-    deviation = _SCREEN * np.sqrt(variance)
-    wanted = max(0.5, float(ndtri(1.0 - 0.5 * min_probability)))
-    near = (excess[:, columns] > -wanted * deviation) & (excess[:, columns] < _CERTAIN * deviation)
-    kept = np.flatnonzero(near.any(axis=0))
-    near, columns = near[:, kept], columns[kept]
-    of_kept = of_places[..., kept] if at_once >= len(at[0]) else slopes(slice(None), columns)
+    near, columns, slopes = _near(flows, p_kw, q_kvar, excess, columns, steps, uncertainty, min_probability)
     for t in np.flatnonzero(near.any(axis=1)).tolist():
         here = np.flatnonzero(near[t])
-        estimate = _Estimate(flows, p_kw[t], q_kvar[t], uncertainty, t, columns[here], of_kept[..., here])
+        estimate = _Estimate(flows, p_kw[t], q_kvar[t], uncertainty, t, columns[here], slopes[..., here])
         probability[t, columns[here]] = estimate.probability()
     return probability
 
@@ -128,6 +105,43 @@ def _telling_steps(flows: CountedFlows, excess: FloatArray) -> IntArray:
     kinds = (relative[:, :m], relative[:, m : m + n], relative[:, m + n :])
     steps = [int(np.argmax(part.max(axis=1))) for part in kinds if np.isfinite(part).any()]
     return np.unique(np.array(steps, dtype=np.int64))
+
+
+def _near(
+    flows: CountedFlows, p_kw: FloatArray, q_kvar: FloatArray, excess: FloatArray, columns: IntArray, steps: IntArray,
+    uncertainty: Uncertainty, min_probability: float,
+) -> tuple[BoolArray, IntArray, FloatArray]:  # fmt: skip
+    """Which of some limits are within a few deviations of their value.
+
+    Returns:
+        Whether a limit is in a step, (T, c); columns of the c limits that are in any; and their slopes at the telling
+        steps, by active and reactive power, (R, 2, J, c).
+    """
+    at = np.unravel_index(uncertainty.place, p_kw.shape[1:])
+
+    def slopes(places: slice, wanted: IntArray) -> FloatArray:
+        """At the telling steps by active and reactive power, (R, 2, J, c)."""
+        some = tuple(index[places] for index in at)
+        rows = [
+            [flows.slopes(p_kw[t], q_kvar[t], some, wanted, reactive=reactive).excess for reactive in (False, True)]
+            for t in steps
+        ]
+        return np.nan_to_num(np.array(rows))
+
+    # the slopes of all limits may be too many to keep
+    at_once = max(1, _MOST_SLOPES // (2 * len(steps) * len(columns)))
+    variance = np.zeros((len(excess), len(columns)))
+    for first in range(0, len(at[0]), at_once):
+        places = slice(first, first + at_once)
+        of_places = slopes(places, columns)
+        variance += _variance(flows, columns, of_places, uncertainty, places)
+    deviation = _SCREEN * np.sqrt(variance)
+    wanted = max(0.5, float(ndtri(1.0 - 0.5 * min_probability)))
+    near = (excess[:, columns] > -wanted * deviation) & (excess[:, columns] < _CERTAIN * deviation)
+    kept = np.flatnonzero(near.any(axis=0))
+    near, columns = near[:, kept], columns[kept]
+    of_kept = of_places[..., kept] if at_once >= len(at[0]) else slopes(slice(None), columns)
+    return near, columns, of_kept
 
 
 def _variance(
