@@ -128,33 +128,33 @@ def _near(
         ]
         return np.nan_to_num(np.array(rows))
 
-    # the slopes of all limits may be too many to keep
+    p_variance, q_variance = uncertainty.p_std_kw**2, uncertainty.q_std_kvar**2
+    wanted = max(0.5, float(ndtri(1.0 - 0.5 * min_probability)))
+    # the slopes of all limits may be too many to keep, so most limits are left out by their largest variance first
     at_once = max(1, _MOST_SLOPES // (2 * len(steps) * len(columns)))
-    variance = np.zeros((len(excess), len(columns)))
+    largest = np.zeros(len(columns))
     for first in range(0, len(at[0]), at_once):
         places = slice(first, first + at_once)
         of_places = slopes(places, columns)
-        variance += _variance(flows, columns, of_places, uncertainty, places)
-    deviation = _SCREEN * np.sqrt(variance)
-    wanted = max(0.5, float(ndtri(1.0 - 0.5 * min_probability)))
-    near = (excess[:, columns] > -wanted * deviation) & (excess[:, columns] < _CERTAIN * deviation)
-    kept = np.flatnonzero(near.any(axis=0))
-    near, columns = near[:, kept], columns[kept]
+        by_p, by_q = _effects(flows, columns, of_places)
+        largest += np.einsum("j,jc->c", p_variance[:, places].max(axis=0), by_p)
+        largest += np.einsum("j,jc->c", q_variance[:, places].max(axis=0), by_q)
+    kept = np.flatnonzero(np.nanmax(excess[:, columns], axis=0) > -wanted * _SCREEN * np.sqrt(largest))
+    columns = columns[kept]
     of_kept = of_places[..., kept] if at_once >= len(at[0]) else slopes(slice(None), columns)
+    by_p, by_q = _effects(flows, columns, of_kept)
+    deviation = _SCREEN * np.sqrt(p_variance @ by_p + q_variance @ by_q)
+    near = (excess[:, columns] > -wanted * deviation) & (excess[:, columns] < _CERTAIN * deviation)
     return near, columns, of_kept
 
 
-def _variance(
-    flows: CountedFlows, columns: IntArray, slopes: FloatArray, uncertainty: Uncertainty, places: slice
-) -> FloatArray:
-    """What some places add to the variance of each value in each step, (T, c); rather too much than too little."""
+def _effects(flows: CountedFlows, columns: IntArray, slopes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Squared slopes by active and by reactive power, (J, c): rather too large than too small."""
     by_p, by_q = (slopes**2).max(axis=0)
     # as a current turns against its voltage, the effects of active and reactive power change places
     turns = columns < flows.limits.branch_count
     both = by_p + by_q
-    p_variance, q_variance = uncertainty.p_std_kw[:, places] ** 2, uncertainty.q_std_kvar[:, places] ** 2
-    added: FloatArray = p_variance @ np.where(turns, both, by_p) + q_variance @ np.where(turns, both, by_q)
-    return added
+    return np.where(turns, both, by_p), np.where(turns, both, by_q)
 
 
 class _Estimate:
