@@ -32,3 +32,8 @@ def test_nothing_is_wrong_with_plans_of_a_day(first: int) -> None:
 def test_a_firm_capacity_that_cannot_be_carried_is_cut_and_reported(seed: int) -> None:
     problem = small_problem(seed, Knobs(hubs=4, steps=16, firm_share=1.2, minimum_power=False, feasible=False))
     assert violations(problem, allocate_capacity(problem, AllocationOptions())) == []
+
+
+def test_firm_capacity_that_loads_phases_unevenly_is_not_held_back_for_conditional_capacity_later() -> None:
+    problem = day_problem(768)
+    assert violations(problem, allocate_capacity(problem, AllocationOptions())) == []

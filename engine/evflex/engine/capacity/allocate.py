@@ -69,7 +69,7 @@ def allocate_capacity(
     plan = _allocate(problem, transformer, hubs, base, reserved)
     worth = worth_of(problem, hubs)
     bound = prove(problem, transformer, hubs, plan, worth, budget)
-    best = _guided(problem, transformer, hubs, base, reserved, plan, worth, bound)
+    best = _guided(problem, transformer, hubs, base, reserved, firm, plan, worth, bound)
     best = _topped_up(problem, transformer, hubs, base, best)
     if worth.served(best) < worth.served(plan) * (1.0 - _ROUNDING):
         best = plan
@@ -106,6 +106,7 @@ def _guided(
     hubs: PreparedHubs,
     base: Room,
     reserved: Room,
+    firm: Pass,
     plan: Pass,
     worth: Worth,
     bound: EnergyBound,
@@ -114,7 +115,9 @@ def _guided(
     limits_life = bool(np.isfinite(problem.transformer.max_loss_of_life_h_per_day))
     tries = max(_LEAST_TRIES, _MOST_WORK // plan.capacity_kw.size)
     best = plan
-    for guided_transformer, guided_hubs in islice(guides(transformer, hubs, plan, worth, bound, limits_life), tries):
+    for guided_transformer, guided_hubs in islice(
+        guides(transformer, hubs, firm, plan, worth, bound, limits_life), tries
+    ):
         guided = allocate_forward(guided_transformer, guided_hubs, int(problem.policy), base, reserved)
         if worth.served(guided) > worth.served(best):
             # what a guide holds back is no reason to lack firm capacity

@@ -80,7 +80,13 @@ def prove(
 
 
 def guides(
-    transformer: LoadedTransformer, hubs: PreparedHubs, plan: Pass, worth: Worth, bound: EnergyBound, limits_life: bool
+    transformer: LoadedTransformer,
+    hubs: PreparedHubs,
+    firm: Pass,
+    plan: Pass,
+    worth: Worth,
+    bound: EnergyBound,
+    limits_life: bool,
 ) -> Iterator[tuple[LoadedTransformer, PreparedHubs]]:
     """Transformers and hubs for further plans, which know what is scarce.
 
@@ -96,7 +102,7 @@ def guides(
     if len(bound.power_kw) and (bound.price_per_kwh > _PRICE_TOLERANCE * dearest).any():
         priced = _priced(transformer, hubs, plan, worth, bound.price_per_kwh)
         for part in _PARTS_OF_LIFE if limits_life else (1.0,):
-            ratio = _program_ratio(transformer, plan, dearest, bound, part)
+            ratio = _program_ratio(transformer, firm, plan, dearest, bound, part)
             yield dataclasses.replace(transformer, ratio_limit=ratio), priced
             yield dataclasses.replace(transformer, ratio_limit=ratio), dataclasses.replace(priced, spares=everywhere)
     held_back = np.isin(plan.reason, (*_THERMAL, *_BY_LOADING)).any(axis=1)
@@ -108,7 +114,7 @@ def guides(
 
 
 def _program_ratio(
-    transformer: LoadedTransformer, plan: Pass, dearest: float, bound: EnergyBound, part: float
+    transformer: LoadedTransformer, firm: Pass, plan: Pass, dearest: float, bound: EnergyBound, part: float
 ) -> FloatArray:
     """Loading limit that holds a part of the program's power where capacity has a price, (T,)."""
     kvar = transformer.base_kvar.sum(axis=1)
@@ -117,6 +123,8 @@ def _program_ratio(
     plan_kva = np.hypot(transformer.base_kw.sum(axis=1) + plan.capacity_kw.sum(axis=1), kvar)
     # of the most loaded phase, as uneven as it was
     ratio = plan.loading_ratio * program_kva / np.maximum(plan_kva, 1e-9)
+    # firm capacity may be the most uneven part, and is not held back
+    ratio = np.maximum(ratio, firm.loading_ratio * (1.0 + _SLACK_RATIO))
     priced = bound.price_per_kwh > _PRICE_TOLERANCE * dearest
     return np.where(priced, np.minimum(transformer.ratio_limit, ratio), transformer.ratio_limit)
 
