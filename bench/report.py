@@ -22,6 +22,7 @@ SIZES: dict[str, tuple[str, str]] = {
     "charging": ("sizes.png", "sessions"),
     "dispatch": ("fleets.png", "assets"),
     "capacity": ("hubs.png", "hubs"),
+    "congestion": ("networks.png", "buses"),
 }
 Row = dict[str, Any]
 

@@ -64,6 +64,12 @@ class Call:
                 return
         callback()
 
+    def forget(self, callback: Callable[[], None]) -> None:
+        """Do not run `callback`, nor keep what it holds, if that is still to come."""
+        with self._lock:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
     def _end(self) -> None:
         with self._lock:
             self.ended.set()

@@ -16,7 +16,7 @@ from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.schedule import Schedule
 from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
 from evflex.engine.dispatch.plan import FleetPlan, PlanProgress, Setpoints
-from evflex.engine.grid import FlowOptions, Network, PowerFlow, PreparedGrid
+from evflex.engine.grid import FlowOptions, NearestSolvable, Network, PowerFlow, PreparedGrid
 from evflex.engine.grid.formats import ImportedNetwork, NetworkFormat, read_network
 from evflex.engine.load import LoadForecast, LoadForecastOptions, LoadForecastProblem
 from evflex.engine.supply_tree import FloatArray
@@ -94,6 +94,9 @@ class CongestionEngine(Protocol):
     ) -> PowerFlow:
         """Solve steps of a network; see :func:`evflex.engine.grid.run_power_flow`."""
 
+    def nearest_solvable(self, prepared: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray) -> NearestSolvable | None:
+        """Largest share of a step that is solved; see :func:`evflex.engine.grid.nearest_solvable`."""
+
     def forecast_load(self, problem: LoadForecastProblem, options: LoadForecastOptions) -> LoadForecast:
         """Forecast the load of meters; see :func:`evflex.engine.load.forecast_load`."""
 
@@ -151,6 +154,10 @@ class KernelEngine:
     ) -> PowerFlow:
         """See :class:`CongestionEngine`."""
         return grid.run_power_flow(prepared, p_kw, q_kvar, options)
+
+    def nearest_solvable(self, prepared: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray) -> NearestSolvable | None:
+        """See :class:`CongestionEngine`."""
+        return grid.nearest_solvable(prepared, p_kw, q_kvar)
 
     def forecast_load(self, problem: LoadForecastProblem, options: LoadForecastOptions) -> LoadForecast:
         """See :class:`CongestionEngine`."""

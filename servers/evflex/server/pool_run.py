@@ -35,25 +35,28 @@ class PoolRun(Generic[Result]):
         self._finished = threading.Event()
         self._job = Job(lambda cancel: self._run(work, cancel), threading.Event(), self._finished)
         lane.submit(self._job)
-        call.on_end(lambda: lane.cancel(self._job))
+        self._cancel = lambda: lane.cancel(self._job)
+        call.on_end(self._cancel)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until it is over; False when `timeout_s` passed before."""
         return self._finished.wait(timeout_s)
 
     def result(self) -> Result:
-        """What the work returned, once it is over.
+        """What the work returned, once it is over; it is handed over and not kept, so it may be asked for once.
 
         Raises:
             ServiceError: Nobody waits any more, or the server shuts down.
             Exception: Whatever the work raised.
         """
         self.wait()
+        # of the many runs of a stream none is to be kept
+        self._call.forget(self._cancel)
         if self._call.ended.is_set():
             raise nobody_waits(self._call)
         if self._job.dropped:
             raise busy("SHUTTING_DOWN", "the server is shutting down", self._settings.retry_delay_s)
-        outcome = self._outcome[0]
+        outcome = self._outcome.pop()
         if isinstance(outcome, Exception):
             raise outcome
         return outcome

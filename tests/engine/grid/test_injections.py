@@ -5,10 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from evflex.engine.grid import Network
 from evflex.engine.grid.injections import Injections, LoadRows
-from tests.server.congestion.support import toy_network
+from tests.engine.grid.random_networks import RADIAL, random_network
 
 SHARES = np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3], [0.0, 0.0, 1.0]])
+
+
+def network_of(buses: int, phases: int = 1) -> Network:
+    return random_network(np.random.default_rng(11), buses, RADIAL, phases)
 
 
 def rows_of(generator: np.random.Generator, count: int, buses: int, phases: int) -> LoadRows:
@@ -30,7 +35,7 @@ def laid_out(rows: LoadRows, power: np.ndarray, base: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("add", [False, True])
 def test_rows_add_up_at_their_buses(phases: int, add: bool) -> None:
     generator = np.random.default_rng(1)
-    network = toy_network(6, phases)
+    network = network_of(6, phases)
     rows = rows_of(generator, 9, 6, phases)
     p_kw, q_kvar = generator.normal(size=(2, 9, 7))
     injections = Injections.of_rows(network, rows, p_kw, q_kvar, add_network_loads=add)
@@ -49,7 +54,7 @@ def test_rows_add_up_at_their_buses(phases: int, add: bool) -> None:
 @pytest.mark.parametrize("add", [False, True])
 def test_profiles_are_scaled_and_a_negative_index_is_constant(phases: int, add: bool) -> None:
     generator = np.random.default_rng(2)
-    network = toy_network(5, phases)
+    network = network_of(5, phases)
     rows = rows_of(generator, 8, 5, phases)
     profiles = generator.normal(size=(3, 10))
     p_profile, q_profile = generator.integers(-2, 3, (2, 8))
@@ -69,7 +74,7 @@ def test_profiles_are_scaled_and_a_negative_index_is_constant(phases: int, add: 
 
 @pytest.mark.parametrize("phases", [1, 3])
 def test_the_networks_own_loads_are_the_same_in_every_step(phases: int) -> None:
-    network = toy_network(4, phases)
+    network = network_of(4, phases)
     p_kw, q_kvar = Injections.of_network(network, 5).block(0, 5)
     np.testing.assert_array_equal(p_kw, np.broadcast_to(network.load_p_kw, p_kw.shape))
     np.testing.assert_array_equal(q_kvar, np.broadcast_to(network.load_q_kvar, q_kvar.shape))
@@ -78,7 +83,7 @@ def test_the_networks_own_loads_are_the_same_in_every_step(phases: int) -> None:
 
 def test_blocks_add_up_to_the_whole() -> None:
     generator = np.random.default_rng(3)
-    network = toy_network(3)
+    network = network_of(3)
     p_kw, q_kvar = generator.normal(size=(2, 4, 11))
     injections = Injections.of_rows(network, rows_of(generator, 4, 3, 1), p_kw, q_kvar, add_network_loads=True)
     parts = [injections.block(first, min(first + 4, 11))[0] for first in range(0, 11, 4)]

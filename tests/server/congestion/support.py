@@ -27,6 +27,7 @@ from evflex.engine.grid import (
     Buses,
     FlowOptions,
     Generators,
+    NearestSolvable,
     Network,
     PowerFlow,
     Sources,
@@ -166,6 +167,9 @@ class FakeGridEngine(FakeEngine):
         if self.error is not None:
             raise self.error
         return toy_flow(prepared.network, p_kw, q_kvar, branch_flows=options.branch_flows)
+
+    def nearest_solvable(self, prepared: Any, p_kw: FloatArray, q_kvar: FloatArray) -> NearestSolvable | None:
+        return NearestSolvable(MOST_KW / p_kw.sum(), int(p_kw.argmax())) if p_kw.min() >= 0.0 else None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from tests.server.support import open_channel, settings_for, violations_of
 
 pytestmark = pytest.mark.slow  # where kernels are compiled first
 
-MATPOWER = network_pb2.NETWORK_FORMAT_MATPOWER
+MATPOWER, PGM = network_pb2.NETWORK_FORMAT_MATPOWER, network_pb2.NETWORK_FORMAT_POWER_GRID_MODEL
 BUS = "{0} {1} {2} {3} 0 0 1 1 0 20 1 1.05 0.95;"
 BRANCH = "{0} {1} {2} {3} 0 {4} 0 0 0 0 1 -360 360;"
 
@@ -146,7 +147,11 @@ def test_a_load_that_no_voltage_can_serve_is_told_by_its_step(stub: Any) -> None
     network = taken(stub, TWO_BUSES)
     load = power_flow_pb2.Injections(bus_ids=["2"], p_kw=[100.0, 1e6, 200.0])
     answer = flowed(stub, network, injections=load)
-    assert [step.step for step in answer.summary.not_converged] == [1]
+    (unsolved,) = answer.summary.not_converged
+    assert unsolved.step == 1
+    # where (1/2 − λrP)² = λ²|z|²P², P = 1000 pu
+    assert 1e3 * unsolved.nearest_solvable_loading_ratio == pytest.approx(0.5 / (0.02 + np.hypot(0.02, 0.05)), rel=1e-2)
+    assert unsolved.weakest_bus_id == "2"
     assert np.isnan(answer.array("voltage_pu")[:, 1]).tolist() == [False, True, False]
     assert np.isnan(answer.summary.losses_kw).tolist() == [False, True, False]
 
@@ -201,6 +206,65 @@ def test_packed_files_are_unpacked_within_bounds(stub: Any, monkeypatch: pytest.
     with zipfile.ZipFile(nested, "w") as packed:
         packed.writestr("inner.zip", bomb.getvalue())
     assert faults(stub, nested.getvalue(), "case.zip")
+
+
+def feeder(**transformer: Any) -> bytes:
+    """A power-grid-model file: 10 kV, a transformer, and a car on one phase at the end of a cable."""
+    unit = {
+        "id": 3, "from_node": 1, "to_node": 2, "from_status": 1, "to_status": 1, "u1": 10e3, "u2": 400.0, "sn": 250e3,
+        "uk": 0.04, "pk": 3e3, "i0": 0.005, "p0": 500.0, "winding_from": 2, "winding_to": 1, "clock": 11,
+        "tap_side": 0, "tap_pos": 0, "tap_min": 0, "tap_max": 0, "tap_nom": 0, "tap_size": 0.0, **transformer,
+    }  # fmt: skip
+    line = {
+        "id": 5, "from_node": 2, "to_node": 4, "from_status": 1, "to_status": 1, "r1": 0.06, "x1": 0.025, "c1": 0.0,
+        "tan1": 0.0, "r0": 0.24, "x0": 0.1, "c0": 0.0, "tan0": 0.0, "i_n": 200.0,
+    }  # fmt: skip
+    data = {
+        "node": [{"id": 1, "u_rated": 10e3}, {"id": 2, "u_rated": 400.0}, {"id": 4, "u_rated": 400.0}],
+        "transformer": [{name: value for name, value in unit.items() if value is not None}],
+        "line": [line],
+        "source": [{"id": 6, "node": 1, "status": 1, "u_ref": 1.0}],
+        "asym_load": [
+            {"id": 7, "node": 4, "status": 1, "type": 0, "p_specified": [7e3, 0, 0], "q_specified": [0, 0, 0]}
+        ],
+    }
+    return json.dumps({"version": "1.0", "type": "input", "is_batch": False, "attributes": {}, "data": data}).encode()
+
+
+def test_a_car_on_one_phase_pulls_that_phase_down(stub: Any) -> None:
+    network = taken(stub, feeder(), "feeder.json", format=PGM)
+    assert network.phase_count == 3
+    assert network.load_kw == pytest.approx(7.0)
+    outputs = power_flow_pb2.PowerFlowOutputs(voltage_unbalance=True, branch_power=True)
+    answer = flowed(stub, network, outputs=outputs)
+    at_car = answer.array("voltage_pu")[0, list(answer.header.bus_ids).index("4")]
+    assert at_car[0] < min(at_car[1:]) - 0.005
+    assert answer.array("voltage_unbalance_ratio")[0].max() > 0.001
+    cable = list(answer.header.branch_ids).index("line 5")
+    np.testing.assert_allclose(answer.array("to_p_kw")[0, cable], [-7.0, 0.0, 0.0], atol=1e-4)
+
+
+def test_balanced_loads_are_the_same_by_phase_and_by_one_phase_for_all(stub: Any) -> None:
+    answers = []
+    for three_phase in (True, False):
+        network = taken(stub, feeder(), "feeder.json", format=PGM, three_phase=three_phase)
+        assert network.phase_count == (3 if three_phase else 1)
+        load = power_flow_pb2.Injections(bus_ids=["4", "2"], p_kw=[30.0, 60.0, 10.0, 20.0], q_kvar=[5.0, 9.0, 1.0, 2.0])
+        answers.append(flowed(stub, network, injections=load))
+    by_phase, as_one = (answer.array("voltage_pu") for answer in answers)
+    np.testing.assert_allclose(by_phase, np.repeat(as_one[:, :, None], 3, axis=2), atol=1e-7)
+    loading = [answer.array("branch_loading_ratio") for answer in answers]
+    np.testing.assert_allclose(loading[0], loading[1], atol=1e-6)
+    np.testing.assert_allclose(answers[0].summary.losses_kw, answers[1].summary.losses_kw, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "transformer", [{"uk": None}, {"sn": -1.0}, {"u2": 0.0}, {"pk": "NaN"}, {"clock": None}, {"to_node": 99}]
+)
+def test_a_transformer_that_lacks_data_is_named(stub: Any, transformer: dict[str, Any]) -> None:
+    (column,) = transformer
+    named = faults(stub, feeder(**transformer), "feeder.json", format=PGM)
+    assert any(field.endswith(column) for field in named), named
 
 
 @pytest.mark.parametrize("network_format", [2, 3])

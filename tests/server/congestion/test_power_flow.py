@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 import numpy as np
@@ -161,6 +162,20 @@ def test_a_step_without_solution_is_told_and_the_others_are_solved(here: Running
     assert answer.summary.converged_count == 2
     assert list(answer.chunks[0].converged) == [True, False, True]
     np.testing.assert_array_equal(answer.summary.losses_kw, [1.0, np.nan, 3.0])
+    (unsolved,) = answer.summary.not_converged
+    assert (unsolved.nearest_solvable_loading_ratio, unsolved.weakest_bus_id) == (0.5, "bus-1")
+
+
+def test_the_first_steps_without_solution_are_explained(here: RunningCongestion) -> None:
+    answer = flowed(here, injections=dense(np.full(1_200, 4.0 * MOST_KW), buses=[2]))
+    assert answer.summary.converged_count == 0
+    told = answer.summary.not_converged
+    assert [step.step for step in told] == list(range(1_000))
+    assert [step.HasField("nearest_solvable_loading_ratio") for step in told] == [True] * 50 + [False] * 950
+    hopeless = dense([[2.0 * MOST_KW], [-1.0]])
+    (unsolved,) = flowed(here, injections=hopeless).summary.not_converged
+    assert not unsolved.HasField("nearest_solvable_loading_ratio")
+    assert not unsolved.weakest_bus_id
 
 
 def test_only_what_is_wanted_is_sent(here: RunningCongestion) -> None:
@@ -238,6 +253,29 @@ def test_few_blocks_are_solved_ahead_of_a_reader(tmp_path: Path, monkeypatch: py
         for message in stream:
             steps += message.chunk.step_count
         assert steps == 35_136
+
+
+def test_blocks_that_were_sent_are_kept_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_chunks, "_BLOCK_BYTES", 1)
+
+    class Counting(FakeGridEngine):
+        """Knows how many of its answers are still there."""
+
+        answers: ClassVar[list[weakref.ref[Any]]] = []
+        most_alive = 0
+
+        def run_power_flow(self, *arguments: Any) -> Any:
+            flow = super().run_power_flow(*arguments)
+            self.answers.append(weakref.ref(flow.losses_kw))
+            self.most_alive = max(self.most_alive, sum(answer() is not None for answer in self.answers))
+            return flow
+
+    engine = Counting()
+    with running_congestion(tmp_path, engine) as here:
+        imported(here)
+        assert flowed(here, time_grid=grid(200)).summary.converged_count == 200
+        assert len(engine.answers) == 200
+        assert engine.most_alive < 10
 
 
 def test_a_client_that_leaves_stops_between_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from evflex.engine.grid.network import (
 from evflex.engine.grid.network_rules import validate_network
 from evflex.engine.grid.power_flow import FlowOptions, PowerFlow, run_power_flow
 from evflex.engine.grid.prepared import PreparedGrid, prepare_grid
+from evflex.engine.grid.solvable import NearestSolvable, nearest_solvable
 from evflex.engine.grid.warm_up import warm_up
 
 __all__ = [
@@ -22,11 +23,13 @@ __all__ = [
     "Buses",
     "FlowOptions",
     "Generators",
+    "NearestSolvable",
     "Network",
     "PowerFlow",
     "PreparedGrid",
     "Sources",
     "ZeroSequence",
+    "nearest_solvable",
     "prepare_grid",
     "run_power_flow",
     "validate_network",

@@ -32,6 +32,8 @@ _Request = congestion_service_pb2.RunPowerFlowRequest
 _Response = congestion_service_pb2.RunPowerFlowResponse
 _PROGRESS_INTERVAL_S = 0.3
 _MOST_TOLD = 1_000
+# Each takes as long as some hundred steps.
+_MOST_EXPLAINED = 50
 # Blocks that are solved or wait to be sent, so that memory stays bounded on machines of many processors.
 _MOST_AHEAD = 4
 
@@ -76,11 +78,24 @@ class FlowRunner:
             self.metrics.flow_steps.inc(flow.converged.shape[0])
             yield from chunks.messages(first, flow)
             yield from outcome.progress(first + flow.converged.shape[0])
+        if outcome.unsolved:
+            PoolRun(lane, call, lambda cancel: self._explain(of, injections, outcome, cancel), self.settings).result()
         yield _Response(summary=outcome.summary(of)).SerializeToString()
 
     @property
     def _ahead(self) -> int:
         return min(self.pool.thread_count, _MOST_AHEAD)
+
+    def _explain(self, of: PreparedNetwork, injections: Injections, outcome: _Outcome, cancel: threading.Event) -> None:
+        """Tell of the first steps without solution how much of them could be solved."""
+        for unsolved in outcome.unsolved[:_MOST_EXPLAINED]:
+            if cancel.is_set():
+                return
+            p_kw, q_kvar = injections.block(unsolved.step, unsolved.step + 1)
+            nearest = self.engine.nearest_solvable(of.grid, p_kw[0], q_kvar[0])
+            if nearest is not None:
+                unsolved.nearest_solvable_loading_ratio = nearest.ratio
+                unsolved.weakest_bus_id = of.network.buses.bus_ids[nearest.weakest_bus]
 
     def _prepared(self, row: NetworkRow) -> PreparedNetwork:
         try:
