@@ -32,7 +32,9 @@ def forecast_message() -> load_forecast_pb2.LoadForecast:
         quantile_kw=[100 * meter + 10 * step + k for meter in range(2) for step in range(2) for k in range(3)],
         mean_kw=[0.5, 10.5, 100.5, 110.5], standard_deviation_kw=[1.0, 2.0, 3.0, NAN],
         methods=[load_forecast_pb2.LOAD_FORECAST_METHOD_BOOSTED, load_forecast_pb2.LOAD_FORECAST_METHOD_LEVEL],
-        fallback_reasons=[0, load_forecast_pb2.FALLBACK_REASON_CONSTANT], boosted_ratio=[0.75, 0.0],
+        fallback_reasons=[
+            load_forecast_pb2.FALLBACK_REASON_UNSPECIFIED, load_forecast_pb2.FALLBACK_REASON_CONSTANT
+        ], boosted_ratio=[0.75, 0.0],
     )  # fmt: skip
     message.backtest.reading_count.extend([672, 0])
     for name in ("pinball_kw", "last_week_pinball_kw", "same_slot_pinball_kw", "coverage_ratio"):
