@@ -316,7 +316,7 @@ def test_columns_go_back_to_the_tables_of_pandapower(client: Any, server: FakeSe
     assert tables.voltage_pu is not None
     assert tables.line_loading_ratio is not None
     assert tables.trafo_loading_ratio is not None
-    assert tables.voltage_pu.columns.tolist() == [0, 1, 2]
+    assert tables.voltage_pu.columns.equals(pd.Index([0, 1, 2]))
     assert tables.line_loading_ratio[7].tolist() == [0.75] * 5
     assert tables.trafo_loading_ratio[0].tolist() == [0.5] * 5
     assert pandapower_columns(flow.branch_loading_ratio, "switch").empty
