@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 from evflex.capacity.v1 import capacity_service_pb2_grpc
 from evflex.charging.v1 import charging_service_pb2 as pb
 from evflex.charging.v1 import charging_service_pb2_grpc
+from evflex.congestion.v1 import congestion_service_pb2_grpc
 from evflex.dispatch.v1 import dispatch_service_pb2_grpc
 
 # the default of the real server
@@ -28,6 +29,7 @@ class FakeServer(
     charging_service_pb2_grpc.ChargingServiceServicer,
     dispatch_service_pb2_grpc.DispatchServiceServicer,
     capacity_service_pb2_grpc.CapacityServiceServicer,
+    congestion_service_pb2_grpc.CongestionServiceServicer,
 ):
     """Answers by script and keeps what it was asked.
 
@@ -44,6 +46,7 @@ class FakeServer(
         charging_service_pb2_grpc.add_ChargingServiceServicer_to_server(self, self._server)
         dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(self, self._server)
         capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(self, self._server)
+        congestion_service_pb2_grpc.add_CongestionServiceServicer_to_server(self, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 
@@ -152,6 +155,36 @@ class FakeServer(
 
     def WatchCapacity(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         yield from self._meet("WatchCapacity", request, context)
+
+    def ListNetworks(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ListNetworks", request, context)
+
+    def DeleteNetwork(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("DeleteNetwork", request, context)
+
+    def ForecastLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ForecastLoad", request, context)
+
+    def ListForecasts(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ListForecasts", request, context)
+
+    def DeleteForecast(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("DeleteForecast", request, context)
+
+    def ImportNetwork(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ImportNetwork", request_iterator, context)
+
+    def GetNetwork(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        yield from self._meet("GetNetwork", request, context)
+
+    def RunPowerFlow(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        yield from self._meet("RunPowerFlow", request, context)
+
+    def ForecastCongestion(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        yield from self._meet("ForecastCongestion", request, context)
+
+    def GetForecast(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        yield from self._meet("GetForecast", request, context)
 
     def _meet(self, rpc: str, request: Any, context: Any) -> Any:
         kept: Any = request

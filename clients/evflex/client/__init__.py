@@ -20,6 +20,16 @@ from evflex.client.capacity.tracking import (
 )
 from evflex.client.capacity.transformer import ThermalParameters, ThermalState, Transformer
 from evflex.client.capacity.watch import CapacityEvent
+from evflex.client.congestion.congestion import Congestion
+from evflex.client.congestion.congestion_forecast import CongestionForecast, ForecastProgress
+from evflex.client.congestion.enums import NetworkFormat
+from evflex.client.congestion.injections import Injections, ProfiledInjections
+from evflex.client.congestion.limits import CongestionLimits, InjectionUncertainty
+from evflex.client.congestion.load_forecast import LoadForecast
+from evflex.client.congestion.network import Network
+from evflex.client.congestion.pandapower_net import PandapowerTables, pandapower_columns
+from evflex.client.congestion.power_flow import PowerFlow, PowerFlowProgress, PowerFlowSteps, PowerFlowSummary
+from evflex.client.congestion.requests import PowerFlowOutputs
 from evflex.client.dispatch.plan import FleetPlan, PlanFigures, PlanProgress
 from evflex.client.dispatch.plan_request import PortfolioLimit, PortfolioReserve
 from evflex.client.dispatch.portfolio import Portfolio, PortfolioUpdate
@@ -63,25 +73,41 @@ __all__ = [
     "CapacityMeasurement",
     "CapacityTracking",
     "ConflictError",
+    "Congestion",
+    "CongestionForecast",
+    "CongestionLimits",
     "DeadlineExceededError",
     "EvflexClient",
     "EvflexError",
     "FleetPlan",
     "ForecastLoading",
+    "ForecastProgress",
     "Hub",
     "HubCapacity",
+    "InjectionUncertainty",
+    "Injections",
     "InvalidRequestError",
     "LimitExceededError",
+    "LoadForecast",
     "MeasuredLoading",
+    "Network",
+    "NetworkFormat",
     "NotFoundError",
     "NotPermittedError",
+    "PandapowerTables",
     "PlanFigures",
     "PlanProgress",
     "Portfolio",
     "PortfolioLimit",
     "PortfolioReserve",
     "PortfolioUpdate",
+    "PowerFlow",
+    "PowerFlowOutputs",
+    "PowerFlowProgress",
+    "PowerFlowSteps",
+    "PowerFlowSummary",
     "Product",
+    "ProfiledInjections",
     "RetryPolicy",
     "Schedule",
     "ScheduleEvent",
@@ -105,4 +131,5 @@ __all__ = [
     "UnavailableError",
     "UnsupportedError",
     "Violation",
+    "pandapower_columns",
 ]

@@ -14,6 +14,7 @@ from evflex.charging.v1 import charging_service_pb2 as pb
 from evflex.client import operations
 from evflex.client.aio_transport import AsyncTransport
 from evflex.client.capacity.aio_calls import AsyncCapacityCalls
+from evflex.client.congestion.aio_calls import AsyncCongestionCalls
 from evflex.client.dispatch.aio_calls import AsyncDispatchCalls
 from evflex.client.errors import EvflexError
 from evflex.client.operations import DEFAULT_ADDRESS, Connection
@@ -24,8 +25,8 @@ from evflex.client.streams import ScheduleEvent, SiteStream, Watch
 from evflex.client.sync_client import unanswered_error
 
 
-class AsyncEvflexClient(AsyncDispatchCalls, AsyncCapacityCalls):
-    """Schedules, plans and capacity from an evflex server, for asyncio; use it as a context manager.
+class AsyncEvflexClient(AsyncDispatchCalls, AsyncCapacityCalls, AsyncCongestionCalls):
+    """Schedules, plans, capacity and congestion from an evflex server, for asyncio; use it as a context manager.
 
     Methods, arguments and errors are those of :class:`evflex.client.EvflexClient`.
     """

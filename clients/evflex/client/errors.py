@@ -186,6 +186,15 @@ def from_call(call: FinishedCall, *, server: str, operation: str, request_id: st
     return error
 
 
+def broken_stream(what: str) -> ServerError:
+    """Error of a stream of answers that breaks the contract.
+
+    Args:
+        what: What is wrong with it, as the end of a sentence.
+    """
+    return ServerError(f"the server's stream {what}", code="INTERNAL")
+
+
 def _add_details(error: EvflexError, packed: str | bytes | None) -> None:
     """Read cause, violations, retry delay and request id out of a packed ``google.rpc.Status``."""
     if not isinstance(packed, bytes):

@@ -13,6 +13,7 @@ import grpc
 from evflex.charging.v1 import charging_service_pb2 as pb
 from evflex.client import operations
 from evflex.client.capacity.sync_calls import CapacityCalls
+from evflex.client.congestion.sync_calls import CongestionCalls
 from evflex.client.dispatch.sync_calls import DispatchCalls
 from evflex.client.errors import EvflexError, ServerError
 from evflex.client.operations import DEFAULT_ADDRESS, Connection
@@ -23,8 +24,8 @@ from evflex.client.streams import ScheduleEvent, SiteStream, Watch
 from evflex.client.transport import Transport
 
 
-class EvflexClient(DispatchCalls, CapacityCalls):
-    """Schedules of sites, plans of portfolios and capacity of transformers from an evflex server.
+class EvflexClient(DispatchCalls, CapacityCalls, CongestionCalls):
+    """Schedules of sites, plans of portfolios, capacity of transformers and congestion of networks from a server.
 
     May be shared by threads; use it as a context manager.
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from evflex.capacity.v1 import agreement_pb2 as pb
 from evflex.capacity.v1 import capacity_service_pb2 as service_pb2
-from evflex.client.capacity.enums import full_name, short_name
+from evflex.client.enums import full_name, short_name
 from evflex.client.errors import InvalidRequestError, Violation
 from evflex.client.moments import duration_message, timestamp, timestamp_message
 

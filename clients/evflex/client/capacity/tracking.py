@@ -11,10 +11,11 @@ import pandas as pd
 
 from evflex.capacity.v1 import tracking_pb2 as pb
 from evflex.capacity.v1 import transformer_pb2
-from evflex.client.capacity.enums import AllocationPolicy, policy_name, reason_text, short_name
+from evflex.client.capacity.enums import AllocationPolicy, policy_name, reason_text
 from evflex.client.capacity.hub import Hub
 from evflex.client.capacity.loading import Phases, by_phase
 from evflex.client.capacity.transformer import ThermalState, Transformer
+from evflex.client.enums import short_name
 from evflex.client.errors import InvalidRequestError, Violation
 from evflex.client.moments import duration_message, timestamp, timestamp_message
 

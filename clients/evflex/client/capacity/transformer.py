@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from evflex.capacity.v1 import transformer_pb2 as pb
-from evflex.client.capacity.enums import full_name
+from evflex.client.enums import full_name
 from evflex.client.steps import PerStep, per_step
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from evflex.capacity.v1 import capacity_service_pb2 as pb
-from evflex.client.capacity.enums import short_name
 from evflex.client.capacity.tracking import HubCapacity
+from evflex.client.enums import short_name
 from evflex.client.moments import timestamp
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from evflex.client.errors import ServerError
+from evflex.client.errors import broken_stream
 from evflex.client.moments import timestamp
 from evflex.client.steps import by_time
 from evflex.client.termination import Termination
@@ -208,7 +208,7 @@ class PlanStream:
             ServerError: The stream ended before.
         """
         if self.summary is None or self._chunks != self.summary.chunk_count:
-            raise _broken("ended before the plan was whole")
+            raise broken_stream("ended before the plan was whole")
         plan = self.summary.plan
         return FleetPlan.from_message(plan, self.setpoints_kw() if self.summary.chunk_count else None)
 
@@ -221,7 +221,7 @@ class PlanStream:
     def _add(self, chunk: plan_pb2.PlanChunk) -> None:
         first, count = len(self._asset_ids), len(chunk.asset_ids)
         if self.summary is None or chunk.chunk_index != self._chunks or first + count > len(self._power_kw):
-            raise _broken("is out of order")
+            raise broken_stream("is out of order")
         self._power_kw[first : first + count] = np.asarray(chunk.power_kw).reshape(count, -1)
         self._asset_ids.extend(chunk.asset_ids)
         self._chunks += 1
@@ -254,7 +254,7 @@ class SetpointStream:
         if kind != "chunk" or chunk.chunk_index < self._chunks:
             return None
         if chunk.chunk_index > self._chunks:
-            raise _broken("is out of order")
+            raise broken_stream("is out of order")
         self._chunks += 1
         power_kw = np.asarray(chunk.power_kw, dtype=np.float64).reshape(len(chunk.asset_ids), -1)
         return setpoint_table(list(chunk.asset_ids), power_kw, self._index)
@@ -266,17 +266,13 @@ class SetpointStream:
             ServerError: Parts are missing.
         """
         if not self.complete:
-            raise _broken("ended before the plan was whole")
+            raise broken_stream("ended before the plan was whole")
 
 
 def setpoint_table(asset_ids: list[str], power_kw: NDArray[np.float64], index: pd.DatetimeIndex) -> pd.DataFrame:
     """Powers of assets in kW; rows are assets, columns are steps. The array is not copied."""
     rows = pd.Index(asset_ids, name="asset_id", dtype=object)
     return pd.DataFrame(power_kw, index=rows, columns=index, copy=False)
-
-
-def _broken(what: str) -> ServerError:
-    return ServerError(f"the server's stream {what}", code="INTERNAL")
 
 
 def _groups(message: plan_pb2.Plan, index: pd.DatetimeIndex) -> pd.DataFrame:
