@@ -8,7 +8,6 @@ from typing import Any
 import grpc
 import numpy as np
 
-from evflex.common.v1 import supply_node_pb2
 from evflex.congestion.v1 import congestion_pb2, network_pb2, power_flow_pb2
 from evflex.congestion.v1 import congestion_service_pb2 as pb
 from tests.client.capacity.messages import START, grid_message
@@ -123,7 +122,7 @@ def flow_answers(steps: int = 5, per_chunk: int = 2) -> list[pb.RunPowerFlowResp
 def overload() -> congestion_pb2.Congestion:
     return congestion_pb2.Congestion(
         element_id="line 7", kind=congestion_pb2.CONGESTION_KIND_LINE_OVERLOAD, contingency_id="trafo 0", start_step=1,
-        end_step=3, worst_value=1.25, worst_step=2, limit=1.0, phase=supply_node_pb2.PHASE_L2, relief_bus_id="2",
+        end_step=3, worst_value=1.25, worst_step=2, limit=1.0, closed_branch_ids=["line 9"], relief_bus_id="2",
         relief_needed_kw=[10.0, 25.0], probability=0.5, step_probability=[0.25, 0.5],
     )  # fmt: skip
 
@@ -138,11 +137,13 @@ def overvoltage() -> congestion_pb2.Congestion:
 def forecast_message(forecast_id: str = "f-1", congestion_count: int = 2) -> congestion_pb2.CongestionForecast:
     message = congestion_pb2.CongestionForecast(
         forecast_id=forecast_id, network_id="n-1", network_etag="e-1", time_grid=grid_message(4),
-        congestion_count=congestion_count, contingency_count=3, scenario_count=1, flows_solved=12, etag="e-2",
-        tenant_id="dso",
+        congestion_count=congestion_count, contingency_count=3, skipped_branch_ids=["line 4"], flows_solved=12,
+        etag="e-2", tenant_id="dso",
     )  # fmt: skip
-    message.not_converged.add(contingency_id="line 7", steps=[0, 3])
-    message.islands.add(contingency_id="trafo 0", bus_ids=["1", "2"], closed_branch_ids=["line 9"])
+    message.not_converged.add(
+        contingency_id="line 7", steps=[0, 3], heaviest_step=3, nearest_solvable_loading_ratio=0.75, weakest_bus_id="2"
+    )
+    message.islands.add(contingency_id="trafo 0", bus_ids=["1", "2"], closed_branch_ids=["line 9"], unserved_kwh=12.5)
     message.solve_duration.FromJsonString("0.5s")
     message.create_time.FromJsonString(START)
     return message
@@ -155,6 +156,8 @@ def worst_chunk(first: int, count: int) -> congestion_pb2.WorstChunk:
         voltage_min_pu=[flow_value(step, bus) for step in steps for bus in range(3)],
         voltage_max_pu=[flow_value(step, bus) + 0.5 for step in steps for bus in range(3)],
         branch_loading_ratio=[value for step in steps for value in (flow_value(step, 0), NAN)],
+        voltage_min_contingency=[-1, 0, 1] * count, voltage_max_contingency=[-1] * 3 * count,
+        branch_loading_contingency=[1, -1] * count,
     )  # fmt: skip
 
 

@@ -132,6 +132,29 @@ def test_profiles_have_the_flow_of_their_products(party: Any) -> None:
     pd.testing.assert_frame_equal(flow.voltage_pu, dense.voltage_pu)
 
 
+def test_relief_of_a_congestion_clears_it_in_pandapower(party: Any) -> None:
+    net = street()
+    net.line["max_i_ka"] = 0.08
+    network = party.import_pandapower(net)
+    p_kw = pd.DataFrame({7: 20.0, 9: [20.0, 60.0, 70.0, 30.0]}, index=INDEX[:4])
+    forecast = party.forecast_congestion(network, p_kw, contingencies=["trafo 3"], return_worst=True)
+    assert forecast.contingency_count == 2
+    assert forecast.islands["bus_ids"].tolist() == [("30",), ("11", "7", "9")]
+    rows = forecast.congestions.query("element_id == 'line 2'")
+    (row,) = rows.index
+    congestion = rows.loc[row]
+    assert (congestion["kind"], congestion["start_step"], congestion["end_step"]) == ("LINE_OVERLOAD", 1, 3)
+    assert congestion["relief_bus_id"] == "9"
+    for time, relief_kw in forecast.relief.loc[row, "relief_needed_kw"].items():
+        for share, clears in ((1.0, True), (0.98, False)):
+            net.load.p_mw = [p_kw.loc[time, 7] / 1e3, (p_kw.loc[time, 9] - share * relief_kw) / 1e3]
+            net.load.q_mvar = 0.0
+            pandapower.runpp(net, tolerance_mva=1e-10)
+            assert (net.res_line.loading_percent[2] <= 100.0 + 1e-6) is np.bool_(clears)
+    worst = forecast.worst_loading_ratio["line 2"]
+    assert worst.max() == pytest.approx(congestion["worst_value"])
+
+
 def test_tables_of_a_network_come_back(party: Any) -> None:
     net = street()
     made = party.import_pandapower(net)

@@ -58,23 +58,30 @@ def test_congestions_come_as_rows_and_relief_by_step(client: Any, server: FakeSe
     assert (forecast.forecast_id, forecast.network_id, forecast.congestion_count) == ("f-1", "n-1", 2)
     assert (forecast.contingency_count, forecast.flows_solved) == (3, 12)
     high, loaded = (forecast.congestions.loc[row] for row in (0, 1))
-    assert (high["element_id"], high["kind"], high["contingency_id"], high["phase"]) == ("1", "OVERVOLTAGE", "", "")
+    assert (high["element_id"], high["kind"], high["contingency_id"]) == ("1", "OVERVOLTAGE", "")
+    assert (high["relief_obstacle"], high["closed_branch_ids"]) == ("", ())
     assert np.isnan(high["probability"])
     assert (loaded["element_id"], loaded["kind"], loaded["contingency_id"]) == ("line 7", "LINE_OVERLOAD", "trafo 0")
     assert (loaded["start_time"], loaded["end_time"], loaded["worst_time"]) == (INDEX[1], INDEX[3], INDEX[2])
-    assert (loaded["worst_value"], loaded["limit"], loaded["phase"], loaded["probability"]) == (1.25, 1.0, "L2", 0.5)
+    assert (loaded["worst_value"], loaded["limit"], loaded["probability"]) == (1.25, 1.0, 0.5)
+    assert loaded["closed_branch_ids"] == ("line 9",)
     assert forecast.relief.loc[1, "relief_needed_kw"].to_dict() == {INDEX[1]: 10.0, INDEX[2]: 25.0}
     assert forecast.relief.loc[(0, INDEX[0]), "relief_needed_kw"] == -30.0
     assert forecast.relief.loc[1, "step_probability"].tolist() == [0.25, 0.5]
     assert forecast.relief.loc[1, "relief_bus_id"].tolist() == ["2", "2"]
-    assert forecast.islands.loc[0].tolist() == ["trafo 0", ("1", "2"), ("line 9",)]
+    assert forecast.skipped_branch_ids == ("line 4",)
+    assert forecast.islands.loc[0].tolist() == ["trafo 0", ("1", "2"), ("line 9",), 12.5]
     assert forecast.not_converged["time"].tolist() == [INDEX[0], INDEX[3]]
+    assert forecast.not_converged["nearest_solvable_loading_ratio"].fillna(0.0).tolist() == [0.0, 0.75]
+    assert forecast.not_converged["weakest_bus_id"].tolist() == ["", "2"]
     assert forecast.worst_loading_ratio is None
     assert forecast.solve_duration == timedelta(seconds=0.5)
     request = asked(server)
     assert request.request_id
     assert request.store
     assert request.contingencies.selection == congestion_pb2.CONTINGENCY_SELECTION_NONE
+    assert not request.HasField("min_probability")
+    assert not request.HasField("return_relief")
     assert not request.HasField("limits")
     assert not request.HasField("uncertainty")
     assert request.time_grid == TimeGrid.from_index(INDEX).to_message()
@@ -123,6 +130,8 @@ def test_worst_values_are_named_by_the_network(client: Any, server: FakeServer) 
     forecast = client.forecast_congestion("n-1", P_KW, return_worst=True)
     assert asked(server).return_worst
     assert list(forecast.worst_voltage_min_pu.index) == list(INDEX)
+    assert forecast.worst_contingencies["worst_loading_ratio"].iloc[0].tolist() == [1, -1]
+    assert forecast.worst_contingencies["worst_voltage_min_pu"].iloc[2].tolist() == [-1, 0, 1]
     assert forecast.worst_voltage_min_pu["2"].tolist() == [flow_value(step, 2) for step in range(4)]
     assert forecast.worst_voltage_max_pu.loc[INDEX[3], "0"] == 3.5
     assert forecast.worst_loading_ratio["trafo 0"].tolist() == [0.0, 1.0, 2.0, 3.0]

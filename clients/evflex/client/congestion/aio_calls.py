@@ -59,7 +59,9 @@ class AsyncCongestionCalls(AsyncNetworkCalls):
         limits: CongestionLimits | None = None,
         contingencies: str | Sequence[str] = "NONE",
         closable_branch_ids: Sequence[str] = (),
-        min_probability: float = 0.0,
+        relief_bus_ids: Sequence[str] = (),
+        min_probability: float | None = None,
+        return_relief: bool = True,
         return_worst: bool = False,
         store: bool = False,
         validate_only: bool = False,
@@ -69,8 +71,8 @@ class AsyncCongestionCalls(AsyncNetworkCalls):
     ) -> CongestionForecast:
         """Forecast where and when a network is congested, in N and N-1."""
         asked = CongestionRequest(
-            network, injections, time_grid, uncertainty, limits, contingencies, closable_branch_ids, min_probability,
-            return_worst, store, validate_only, request_id,
+            network, injections, time_grid, uncertainty, limits, contingencies, closable_branch_ids, relief_bus_ids,
+            min_probability, return_relief, return_worst, store, validate_only, request_id,
         )  # fmt: skip
         request = await asyncio.to_thread(asked.to_message)
         stream = ForecastStream(TimeGrid.from_message(request.time_grid), on_progress)
@@ -88,7 +90,9 @@ class AsyncCongestionCalls(AsyncNetworkCalls):
         limits: CongestionLimits | None = None,
         contingencies: str | Sequence[str] = "NONE",
         closable_branch_ids: Sequence[str] = (),
-        min_probability: float = 0.0,
+        relief_bus_ids: Sequence[str] = (),
+        min_probability: float | None = None,
+        return_relief: bool = True,
         store: bool = False,
         request_id: str = "",
         on_progress: Callable[[ForecastProgress], None] | None = None,
@@ -97,8 +101,8 @@ class AsyncCongestionCalls(AsyncNetworkCalls):
     ) -> AsyncIterator[Congestion]:
         """Forecast congestion and read what is found while the search goes on."""
         asked = CongestionRequest(
-            network, injections, time_grid, uncertainty, limits, contingencies, closable_branch_ids, min_probability,
-            store=store, request_id=request_id,
+            network, injections, time_grid, uncertainty, limits, contingencies, closable_branch_ids, relief_bus_ids,
+            min_probability, return_relief, store=store, request_id=request_id,
         )  # fmt: skip
         request = await asyncio.to_thread(asked.to_message)
         stream = ForecastStream(TimeGrid.from_message(request.time_grid), on_progress, on_summary)

@@ -10,12 +10,11 @@ import pandas as pd
 
 from evflex.client.enums import short_name
 from evflex.client.timegrid import TimeGrid
-from evflex.common.v1 import supply_node_pb2
 from evflex.congestion.v1 import congestion_pb2
 
 _TABLE_COLUMNS = (
-    "element_id", "kind", "contingency_id", "start_time", "end_time", "start_step", "end_step", "worst_value",
-    "worst_time", "worst_step", "limit", "phase", "relief_bus_id", "probability",
+    "element_id", "kind", "contingency_id", "closed_branch_ids", "start_time", "end_time", "start_step", "end_step",
+    "worst_value", "worst_time", "worst_step", "limit", "relief_bus_id", "relief_obstacle", "probability",
 )  # fmt: skip
 
 
@@ -27,25 +26,28 @@ class Congestion:
         element_id: Bus or branch.
         kind: ``LINE_OVERLOAD``, ``TRANSFORMER_OVERLOAD``, ``UNDERVOLTAGE`` or ``OVERVOLTAGE``.
         contingency_id: Branch whose outage causes it; empty for the network as it is.
+        closed_branch_ids: Branches that are closed meanwhile to feed what the outage cuts off.
         start_step: First step.
         end_step: Step after the last.
         start_time: When it begins (UTC).
         end_time: When it ends (UTC).
-        worst_value: Worst loading ratio, or voltage in pu.
+        worst_value: Loading ratio or voltage in pu furthest beyond the limit with the injections as they are expected;
+            short of it where only the probability tells.
         worst_step: Step of the worst value.
         worst_time: Start of that step (UTC).
         limit: The limit, in the unit of ``worst_value``.
-        phase: Phase of the worst value; empty in a network of one phase.
-        relief_bus_id: Bus where the least change of power clears it; empty where no bus alone does.
+        relief_bus_id: Bus where relief has most effect; empty where none is needed, was asked for or suffices.
         relief_needed_kw: By step of it what clears it in an AC power flow in kW: positive is to draw that much less at
-            ``relief_bus_id``, negative is to draw more; NaN where no bus alone does.
-        probability: Share of scenarios in which it happens in some step, a ratio; None without uncertainty.
-        step_probability: Share of scenarios in which it happens in each step of it; None without uncertainty.
+            ``relief_bus_id``, negative is to draw more; 0 where the limit holds as expected, NaN where no bus suffices.
+        relief_obstacle: Why no bus suffices: ``NO_EFFECT``, ``REVERSED`` or ``COLLAPSE``; else empty.
+        probability: Largest of ``step_probability``; None without uncertainty.
+        step_probability: Probability that the limit is broken in each step of it; None without uncertainty.
     """
 
     element_id: str
     kind: str
     contingency_id: str
+    closed_branch_ids: tuple[str, ...]
     start_step: int
     end_step: int
     start_time: pd.Timestamp
@@ -54,9 +56,9 @@ class Congestion:
     worst_step: int
     worst_time: pd.Timestamp
     limit: float
-    phase: str
     relief_bus_id: str
     relief_needed_kw: pd.Series
+    relief_obstacle: str
     probability: float | None
     step_probability: pd.Series | None
 
@@ -74,6 +76,7 @@ class Congestion:
             element_id=message.element_id,
             kind=short_name(congestion_pb2.CongestionKind, "CONGESTION_KIND_", message.kind),
             contingency_id=message.contingency_id,
+            closed_branch_ids=tuple(message.closed_branch_ids),
             start_step=message.start_step,
             end_step=message.end_step,
             start_time=start + message.start_step * step,
@@ -82,9 +85,11 @@ class Congestion:
             worst_step=message.worst_step,
             worst_time=start + message.worst_step * step,
             limit=message.limit,
-            phase=short_name(supply_node_pb2.Phase, "PHASE_", message.phase) if message.phase else "",
             relief_bus_id=message.relief_bus_id,
             relief_needed_kw=_by_step(message.relief_needed_kw, index, "relief_needed_kw"),
+            relief_obstacle=short_name(congestion_pb2.ReliefObstacle, "RELIEF_OBSTACLE_", message.relief_obstacle)
+            if message.relief_obstacle
+            else "",
             probability=message.probability if message.HasField("probability") else None,
             step_probability=_by_step(message.step_probability, index, "step_probability")
             if len(message.step_probability)

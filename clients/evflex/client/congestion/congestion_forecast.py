@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import numpy as np
@@ -22,6 +22,11 @@ _WORST = {
     "voltage_min_pu": "worst_voltage_min_pu",
     "voltage_max_pu": "worst_voltage_max_pu",
     "branch_loading_ratio": "worst_loading_ratio",
+}
+_CONTINGENCIES = {
+    "voltage_min_contingency": "worst_voltage_min_pu",
+    "voltage_max_contingency": "worst_voltage_max_pu",
+    "branch_loading_contingency": "worst_loading_ratio",
 }
 
 
@@ -63,19 +68,22 @@ class CongestionForecast:
         time_grid: Time axis.
         congestion_count: Number of congestions.
         contingency_count: Contingencies looked at, the network as it is among them.
-        scenario_count: Scenarios; 1 without uncertainty.
+        skipped_branch_ids: Contingencies that were not computed, because their branch is open already. Empty in lists.
         flows_solved: Power flows solved.
         congestions: One row a congestion, with the attributes of :class:`Congestion` but what is told by step. Empty in
             lists.
         relief: By ``congestion`` (row of ``congestions``) and ``time``: ``relief_bus_id``, ``relief_needed_kw``
             (positive is to draw that much less there, negative is to draw more), ``step_probability``. Empty in lists.
-        islands: Buses that a contingency cuts off: ``contingency_id``, ``bus_ids``, and ``closed_branch_ids`` that were
-            closed to feed others. Empty in lists.
-        not_converged: Steps that are not solved: ``contingency_id``, ``step``, ``time``. Empty in lists.
-        worst_voltage_min_pu: Lowest voltage in pu over all contingencies and scenarios; rows are steps (UTC), columns
+        islands: What a contingency cuts off: ``contingency_id``, ``bus_ids`` without a source, ``closed_branch_ids``
+            that are closed to feed others, and ``unserved_kwh``. Empty in lists.
+        not_converged: Steps that are not solved: ``contingency_id``, ``step``, ``time``, and for the one of the largest
+            load ``nearest_solvable_loading_ratio`` and ``weakest_bus_id``. Empty in lists.
+        worst_voltage_min_pu: Lowest voltage in pu over all contingencies; rows are steps (UTC), columns
             are buses. None unless asked for, as the other two.
         worst_voltage_max_pu: Highest voltage in pu.
         worst_loading_ratio: Largest loading over rating; columns are branches.
+        worst_contingencies: By the names of these three tables: the contingency of each value, as the index of its
+            branch in the network, −1 for the network as it is and where nothing is known.
         solve_duration: Wall time of the forecast.
         tenant_id: Owner.
         area_id: Grid area of the network.
@@ -90,7 +98,7 @@ class CongestionForecast:
     time_grid: TimeGrid
     congestion_count: int
     contingency_count: int
-    scenario_count: int
+    skipped_branch_ids: tuple[str, ...]
     flows_solved: int
     congestions: pd.DataFrame
     relief: pd.DataFrame
@@ -99,6 +107,7 @@ class CongestionForecast:
     worst_voltage_min_pu: pd.DataFrame | None = None
     worst_voltage_max_pu: pd.DataFrame | None = None
     worst_loading_ratio: pd.DataFrame | None = None
+    worst_contingencies: dict[str, pd.DataFrame] = field(default_factory=dict)
     solve_duration: timedelta
     tenant_id: str
     area_id: str
@@ -112,6 +121,7 @@ class CongestionForecast:
         message: congestion_pb2.CongestionForecast,
         congestions: Sequence[Congestion] = (),
         worst: dict[str, pd.DataFrame] | None = None,
+        worst_contingencies: dict[str, pd.DataFrame] | None = None,
     ) -> CongestionForecast:
         """Read a forecast of the contract.
 
@@ -119,6 +129,7 @@ class CongestionForecast:
             message: Forecast.
             congestions: Its congestions.
             worst: Tables of worst values by attribute.
+            worst_contingencies: Tables of their contingencies by attribute.
         """
         grid = TimeGrid.from_message(message.time_grid)
         return cls(
@@ -128,7 +139,7 @@ class CongestionForecast:
             time_grid=grid,
             congestion_count=message.congestion_count,
             contingency_count=message.contingency_count,
-            scenario_count=message.scenario_count,
+            skipped_branch_ids=tuple(message.skipped_branch_ids),
             flows_solved=message.flows_solved,
             congestions=congestion_table(congestions),
             relief=relief_table(congestions),
@@ -140,6 +151,7 @@ class CongestionForecast:
             etag=message.etag,
             create_time=timestamp(message, "create_time"),
             update_time=timestamp(message, "update_time"),
+            worst_contingencies=worst_contingencies or {},
             **(worst or {}),
         )
 
@@ -246,7 +258,10 @@ class ForecastStream:
             network: The network with its tables, which names the columns of worst values; else they are numbered.
         """
         assert self.summary is not None
-        return CongestionForecast.from_message(self.summary, congestions, self._tables(network))
+        values, contingencies = self._tables(network, _WORST), self._tables(network, _CONTINGENCIES)
+        return CongestionForecast.from_message(
+            self.summary, congestions, values, {name: table.astype(np.int64) for name, table in contingencies.items()}
+        )
 
     def _found(self, chunk: congestion_pb2.CongestionChunk) -> list[Congestion]:
         if self._grid is None:
@@ -266,15 +281,15 @@ class ForecastStream:
             raise broken_stream("is out of order")
         self._worst.append(chunk)
 
-    def _tables(self, network: Network | None) -> dict[str, pd.DataFrame]:
+    def _tables(self, network: Network | None, fields: dict[str, str]) -> dict[str, pd.DataFrame]:
         if not self._worst or self._grid is None:
             return {}
         index = self._grid.index
         tables = {}
-        for field, attribute in _WORST.items():
-            values = np.concatenate([np.asarray(getattr(chunk, field), dtype=np.float64) for chunk in self._worst])
+        for name, attribute in fields.items():
+            values = np.concatenate([np.asarray(getattr(chunk, name), dtype=np.float64) for chunk in self._worst])
             if len(values) % max(len(index), 1):
-                raise broken_stream(f"has {field} of another length than it must")
+                raise broken_stream(f"has {name} of another length than it must")
             matrix = values.reshape(len(index), -1)
             tables[attribute] = steps_table(matrix, index, _named(attribute, matrix.shape[1], network))
         return tables
@@ -292,12 +307,22 @@ def _named(attribute: str, count: int, network: Network | None) -> pd.Index:
 
 def _islands(rows: Sequence[congestion_pb2.Island]) -> pd.DataFrame:
     return pd.DataFrame(
-        [(row.contingency_id, tuple(row.bus_ids), tuple(row.closed_branch_ids)) for row in rows],
-        columns=["contingency_id", "bus_ids", "closed_branch_ids"],
+        [(row.contingency_id, tuple(row.bus_ids), tuple(row.closed_branch_ids), row.unserved_kwh) for row in rows],
+        columns=["contingency_id", "bus_ids", "closed_branch_ids", "unserved_kwh"],
     )
 
 
 def _not_converged(rows: Sequence[congestion_pb2.UnsolvedContingency], index: pd.DatetimeIndex) -> pd.DataFrame:
-    pairs = [(row.contingency_id, step) for row in rows for step in row.steps]
-    steps = [step for _, step in pairs]
-    return pd.DataFrame({"contingency_id": [name for name, _ in pairs], "step": steps, "time": index[steps]})
+    told = [
+        (
+            row.contingency_id, step, index[step],
+            row.nearest_solvable_loading_ratio
+            if step == row.heaviest_step and row.HasField("nearest_solvable_loading_ratio")
+            else np.nan,
+            row.weakest_bus_id if step == row.heaviest_step else "",
+        )
+        for row in rows
+        for step in row.steps
+    ]  # fmt: skip
+    columns = ["contingency_id", "step", "time", "nearest_solvable_loading_ratio", "weakest_bus_id"]
+    return pd.DataFrame(told, columns=columns)

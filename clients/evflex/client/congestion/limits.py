@@ -65,7 +65,7 @@ class InjectionUncertainty:
     Attributes:
         p_std_kw: Standard deviation of active power in kW; rows and columns as those of the injections' ``p_kw``.
         q_std_kvar: The same of reactive power in kvar; None is none.
-        scenario_count: Scenarios drawn by the standard deviations; None is 200.
+        scenario_count: Power flows of a step near a limit that correct its probability; None is 128.
         seed: Seed of the draw; the same gives the same.
         samples_p_kw: Active power in kW, a table like ``p_kw`` for each sample, in its place.
         samples_q_kvar: The same of reactive power in kvar; none takes that of the injections.

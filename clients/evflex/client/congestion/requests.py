@@ -112,7 +112,9 @@ class CongestionRequest:
     limits: CongestionLimits | None = None
     contingencies: str | Sequence[str] = "NONE"
     closable_branch_ids: Sequence[str] = ()
-    min_probability: float = 0.0
+    relief_bus_ids: Sequence[str] = ()
+    min_probability: float | None = None
+    return_relief: bool = True
     return_worst: bool = False
     store: bool = False
     validate_only: bool = False
@@ -130,7 +132,9 @@ class CongestionRequest:
         message = pb.ForecastCongestionRequest(
             request_id=self.request_id or str(uuid.uuid4()),
             network_id=network_id_of(self.network),
+            relief_bus_ids=self.relief_bus_ids,
             min_probability=self.min_probability,
+            return_relief=None if self.return_relief else False,
             return_worst=self.return_worst,
             store=self.store,
             validate_only=self.validate_only,

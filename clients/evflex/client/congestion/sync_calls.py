@@ -69,7 +69,9 @@ class CongestionCalls(NetworkCalls):
         limits: CongestionLimits | None = None,
         contingencies: str | Sequence[str] = "NONE",
         closable_branch_ids: Sequence[str] = (),
-        min_probability: float = 0.0,
+        relief_bus_ids: Sequence[str] = (),
+        min_probability: float | None = None,
+        return_relief: bool = True,
         return_worst: bool = False,
         store: bool = False,
         validate_only: bool = False,
@@ -87,7 +89,10 @@ class CongestionCalls(NetworkCalls):
             limits: Limits; None takes those of the network and of the contract.
             contingencies: ``NONE``, ``ALL_BRANCHES``, or the branches whose outage is looked at.
             closable_branch_ids: Open branches that may be closed to feed what an outage cuts off.
-            min_probability: Congestions of a smaller probability are not told.
+            relief_bus_ids: Buses where flexibility may be; none means all.
+            min_probability: A limit that the expected injections keep is a congestion where it is broken with at least
+                this probability; None is 0.05.
+            return_relief: Whether the relief of each congestion is found.
             return_worst: Whether the forecast has the worst values of each element and step.
             store: Whether the server keeps the forecast.
             validate_only: Only check the request: the forecast is empty.
@@ -100,8 +105,8 @@ class CongestionCalls(NetworkCalls):
             InvalidRequestError: The request breaks rules; ``violations`` names field and rule.
         """
         request = CongestionRequest(
-            network, injections, time_grid, uncertainty, limits, contingencies, closable_branch_ids, min_probability,
-            return_worst, store, validate_only, request_id,
+            network, injections, time_grid, uncertainty, limits, contingencies, closable_branch_ids, relief_bus_ids,
+            min_probability, return_relief, return_worst, store, validate_only, request_id,
         ).to_message()  # fmt: skip
         stream = ForecastStream(TimeGrid.from_message(request.time_grid), on_progress)
         found = list(read_parts(self._transport, operations.FORECAST_CONGESTION, request, stream, timeout_s))
@@ -117,7 +122,9 @@ class CongestionCalls(NetworkCalls):
         limits: CongestionLimits | None = None,
         contingencies: str | Sequence[str] = "NONE",
         closable_branch_ids: Sequence[str] = (),
-        min_probability: float = 0.0,
+        relief_bus_ids: Sequence[str] = (),
+        min_probability: float | None = None,
+        return_relief: bool = True,
         store: bool = False,
         request_id: str = "",
         on_progress: Callable[[ForecastProgress], None] | None = None,
@@ -134,7 +141,9 @@ class CongestionCalls(NetworkCalls):
             limits: Limits.
             contingencies: Which outages are looked at.
             closable_branch_ids: Open branches that may be closed.
-            min_probability: Congestions of a smaller probability are not told.
+            relief_bus_ids: Buses where flexibility may be.
+            min_probability: Least probability that is told where the expected injections keep the limit.
+            return_relief: Whether the relief of each congestion is found.
             store: Whether the server keeps the forecast.
             request_id: UUID under which a repeated call gives the same forecast; drawn when empty.
             on_progress: Called with each message of progress.
@@ -148,8 +157,8 @@ class CongestionCalls(NetworkCalls):
             EvflexError: As :meth:`forecast_congestion`.
         """
         request = CongestionRequest(
-            network, injections, time_grid, uncertainty, limits, contingencies, closable_branch_ids, min_probability,
-            store=store, request_id=request_id,
+            network, injections, time_grid, uncertainty, limits, contingencies, closable_branch_ids, relief_bus_ids,
+            min_probability, return_relief, store=store, request_id=request_id,
         ).to_message()  # fmt: skip
         stream = ForecastStream(TimeGrid.from_message(request.time_grid), on_progress, on_summary)
         yield from read_parts(self._transport, operations.FORECAST_CONGESTION, request, stream, timeout_s)
