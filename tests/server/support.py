@@ -28,7 +28,16 @@ from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.schedule import LimitRows, Schedule, ScheduleFigures, SessionResults
 from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
 from evflex.engine.dispatch.plan import FleetPlan, PlanProgress, Setpoints
-from evflex.engine.grid import FlowOptions, NearestSolvable, Network, PowerFlow, PreparedGrid
+from evflex.engine.grid import (
+    CongestionOptions,
+    CongestionProblem,
+    CongestionSearch,
+    FlowOptions,
+    NearestSolvable,
+    Network,
+    PowerFlow,
+    PreparedGrid,
+)
 from evflex.engine.grid.formats import ImportedNetwork, NetworkFormat
 from evflex.engine.load import LoadForecast, LoadForecastOptions, LoadForecastProblem
 from evflex.engine.supply_tree import FloatArray
@@ -185,6 +194,11 @@ class FakeEngine:
         raise NotImplementedError
 
     def nearest_solvable(self, prepared: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray) -> NearestSolvable | None:
+        raise NotImplementedError
+
+    def prepare_congestion(
+        self, problem: CongestionProblem, options: CongestionOptions, prepared: PreparedGrid
+    ) -> CongestionSearch:
         raise NotImplementedError
 
     def forecast_load(self, problem: LoadForecastProblem, options: LoadForecastOptions) -> LoadForecast:

@@ -28,6 +28,7 @@ from evflex.server.charging.planner import Planner
 from evflex.server.charging.servicer import ChargingServicer
 from evflex.server.charging.watch_hub import WatchHub
 from evflex.server.congestion.flows import FlowRunner
+from evflex.server.congestion.forecasting import CongestionForecaster
 from evflex.server.congestion.importing import NetworkImporter
 from evflex.server.congestion.load import LoadForecaster
 from evflex.server.congestion.prepared_networks import PreparedNetworks
@@ -252,7 +253,11 @@ class Server:
         )  # fmt: skip
         flows = FlowRunner(settings, self._engine, self.pool, networks, self.metrics)
         load = LoadForecaster(settings, self._engine, self.pool)
-        return CongestionServicer(importer, flows, load, ForecastStore(self._database, retention))
+        forecasts = ForecastStore(self._database, retention)
+        congestion = CongestionForecaster(
+            settings, self._engine, self.pool, networks, forecasts, self.metrics, importer.now_unix_us
+        )
+        return CongestionServicer(importer, flows, load, congestion)
 
     def _build(
         self,

@@ -16,7 +16,16 @@ from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
 from evflex.engine.charging.schedule import Schedule
 from evflex.engine.dispatch.model import DispatchProblem, PlanOptions
 from evflex.engine.dispatch.plan import FleetPlan, PlanProgress, Setpoints
-from evflex.engine.grid import FlowOptions, NearestSolvable, Network, PowerFlow, PreparedGrid
+from evflex.engine.grid import (
+    CongestionOptions,
+    CongestionProblem,
+    CongestionSearch,
+    FlowOptions,
+    NearestSolvable,
+    Network,
+    PowerFlow,
+    PreparedGrid,
+)
 from evflex.engine.grid.formats import ImportedNetwork, NetworkFormat, read_network
 from evflex.engine.load import LoadForecast, LoadForecastOptions, LoadForecastProblem
 from evflex.engine.supply_tree import FloatArray
@@ -79,7 +88,7 @@ class CapacityEngine(Protocol):
 
 
 class CongestionEngine(Protocol):
-    """Reads networks, computes power flows, and forecasts load."""
+    """Reads networks, computes power flows, and forecasts load and congestion."""
 
     def read_network(
         self, network_format: NetworkFormat, files: Mapping[str, bytes], three_phase: bool | None
@@ -96,6 +105,11 @@ class CongestionEngine(Protocol):
 
     def nearest_solvable(self, prepared: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray) -> NearestSolvable | None:
         """Largest share of a step that is solved; see :func:`evflex.engine.grid.nearest_solvable`."""
+
+    def prepare_congestion(
+        self, problem: CongestionProblem, options: CongestionOptions, prepared: PreparedGrid
+    ) -> CongestionSearch:
+        """Prepare a forecast of congestion; see :func:`evflex.engine.grid.prepare_congestion`."""
 
     def forecast_load(self, problem: LoadForecastProblem, options: LoadForecastOptions) -> LoadForecast:
         """Forecast the load of meters; see :func:`evflex.engine.load.forecast_load`."""
@@ -158,6 +172,12 @@ class KernelEngine:
     def nearest_solvable(self, prepared: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray) -> NearestSolvable | None:
         """See :class:`CongestionEngine`."""
         return grid.nearest_solvable(prepared, p_kw, q_kvar)
+
+    def prepare_congestion(
+        self, problem: CongestionProblem, options: CongestionOptions, prepared: PreparedGrid
+    ) -> CongestionSearch:
+        """See :class:`CongestionEngine`."""
+        return grid.prepare_congestion(problem, options, prepared)
 
     def forecast_load(self, problem: LoadForecastProblem, options: LoadForecastOptions) -> LoadForecast:
         """See :class:`CongestionEngine`."""

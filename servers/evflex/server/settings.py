@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     max_dispatch_streams: Count = Field(
         default=32, description="CreatePortfolio, UpdatePortfolio, PlanPortfolio and GetPlan streams at the same time"
     )
+    max_worst_values: Count = Field(
+        default=16_000_000, description="steps times branches and twice the buses of a forecast with worst values"
+    )
     max_congestion_streams: Count = Field(
         default=16,
         description="streams of CongestionService at the same time: imports, networks, power flows and forecasts",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evflex.engine.grid.congestion_model import CongestionOptions, CongestionProblem
-from evflex.engine.grid.forecast_congestion import forecast_congestion, stream_congestion
+from evflex.engine.grid.forecast_congestion import forecast_congestion, prepare_congestion
 from evflex.engine.timegrid import TimeGrid
 from evflex.engine.validation import InvalidProblemError
 from tests.engine.grid.networks import hand_made
@@ -74,7 +74,7 @@ def test_a_broken_rule_of_options_names_its_field(options: CongestionOptions, fi
 
 def test_a_stream_refuses_bad_input_before_its_first_finding() -> None:
     with pytest.raises(InvalidProblemError):
-        stream_congestion(replace(_SOUND, p_kw=np.zeros((3, 3))))
+        prepare_congestion(replace(_SOUND, p_kw=np.zeros((3, 3))), CongestionOptions())
 
 
 def test_a_network_of_three_phases_wants_injections_by_phase() -> None:

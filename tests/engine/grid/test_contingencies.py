@@ -121,3 +121,11 @@ def test_all_contingencies_are_closed_lines_and_transformers() -> None:
 def test_a_switch_can_be_lost() -> None:
     network = hand_made(6, _FEEDERS, switches=[1])
     np.testing.assert_array_equal(_forecast(network, [1], []).islands[0].buses, [2, 3])
+
+
+def test_a_second_tie_is_not_closed_for_little() -> None:
+    # branch 0 is overloaded already in the sound network, whatever is closed between the feeders behind it
+    ends = [(0, 1), (1, 2), (2, 3), (1, 4), (4, 5), (3, 5), (2, 4)]
+    rated = np.array([100.0] + [np.nan] * 6)
+    network = hand_made(6, ends, rated_kva=rated, opened=[5, 6])
+    assert _forecast(network, [1], [5, 6]).closed_ties == {1: (6,)}

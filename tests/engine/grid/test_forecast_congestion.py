@@ -17,7 +17,7 @@ from evflex.engine.grid.congestion_model import (
     all_contingencies,
 )
 from evflex.engine.grid.congestion_report import Congestion, CongestionForecast
-from evflex.engine.grid.forecast_congestion import forecast_congestion, stream_congestion
+from evflex.engine.grid.forecast_congestion import forecast_congestion, prepare_congestion
 from evflex.engine.timegrid import TimeGrid
 from evflex.engine.workers import Workers
 from tests.engine.grid.networks import from_pandapower, hand_made
@@ -153,8 +153,9 @@ def test_what_does_not_converge_is_reported_with_its_distance() -> None:
     (failed,) = found.not_converged
     assert (failed.contingency, failed.steps.tolist(), failed.heaviest_step) == (-1, [1, 2], 2)
     # V² / (2X) over both lines
-    assert failed.collapse.solvable_ratio == pytest.approx(1000.0 / 0.4 / 6000.0, rel=1e-5)
-    assert failed.collapse.weakest_bus == 2
+    assert failed.nearest is not None
+    assert failed.nearest.ratio == pytest.approx(1000.0 / 0.4 / 6000.0, rel=2e-5)
+    assert failed.nearest.weakest_bus == 2
     assert not found.congestions
 
 
@@ -171,8 +172,9 @@ def test_the_answer_does_not_depend_on_threads() -> None:
 def test_a_stream_tells_the_same_with_its_progress() -> None:
     _, problem = _problem(4)
     whole = forecast_congestion(problem)
+    search = prepare_congestion(problem, CongestionOptions())
     with Workers(2) as workers:
-        rows = list(stream_congestion(problem, workers=workers))
+        rows = workers.each(search.findings, range(len(search.contingencies)))
     assert [row.contingency for row in rows] == [-1, *problem.contingencies.tolist()]
     assert [(row.done_count, row.total_count) for row in rows] == [(i + 1, 4) for i in range(4)]
     assert sum(row.flows_solved for row in rows) == whole.flows_solved

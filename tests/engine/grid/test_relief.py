@@ -112,6 +112,14 @@ def test_without_a_bus_of_effect_that_is_the_obstacle(mask: np.ndarray) -> None:
     assert np.isnan(congestion.relief_kw).all()
 
 
+def test_a_bus_of_another_feeder_has_no_effect() -> None:
+    network = hand_made(3, [(0, 1), (0, 2)], rated_kva=np.array([500.0, np.nan]))
+    p_kw = np.array([[0.0, 600.0, 300.0]])
+    mask = np.array([False, False, True])
+    problem = CongestionProblem(TimeGrid(0.0, 900.0, 1), network, p_kw, 0.3 * p_kw, relief_buses=mask)
+    assert _only(problem, CongestionKind.LINE_OVERLOAD).relief_obstacle == ReliefObstacle.NO_EFFECT
+
+
 def test_an_overload_by_reactive_power_is_not_cleared_by_active_power() -> None:
     problem = _feeder([0.0, 100.0, 100.0, 100.0], [0.0, 0.0, 0.0, 600.0])
     congestion = _only(problem, CongestionKind.LINE_OVERLOAD)

@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from evflex.engine.grid import Network, nearest_solvable, prepare_grid, run_power_flow
+from evflex.engine.grid import FlowOptions, Network, nearest_solvable, prepare_grid, run_power_flow
+from tests.engine.grid.networks import hand_made
 from tests.engine.grid.random_networks import RADIAL, random_network
 
 
@@ -65,7 +66,31 @@ def test_the_share_is_solved_and_a_little_more_is_not(seed: int) -> None:
     found = nearest_solvable(grid, p_kw, 0.3 * p_kw)
     assert found is not None
     for ratio, solved in ((found.ratio, True), (found.ratio + 1e-5, False)):
-        flow = run_power_flow(grid, ratio * p_kw[None], ratio * 0.3 * p_kw[None])
+        flow = run_power_flow(grid, ratio * p_kw[None], ratio * 0.3 * p_kw[None], FlowOptions(max_iterations=60))
         assert bool(flow.converged[0]) is solved
         if solved:
             assert found.weakest_bus == int(np.nanargmin(flow.voltage_pu[0]))
+
+
+@pytest.mark.parametrize(("r_pu", "x_pu"), [(0.0, 0.1), (0.05, 0.1), (0.2, 0.05)])
+@pytest.mark.parametrize("reactive_share", [0.0, 0.4])
+def test_largest_load_of_two_buses_is_the_closed_form(r_pu: float, x_pu: float, reactive_share: float) -> None:
+    network = hand_made(2, [(0, 1)], r_pu, x_pu, source_pu=1.02)
+    # at the end of solutions the load's impedance has the magnitude of the line's
+    z, secant = np.hypot(r_pu, x_pu), np.hypot(1.0, reactive_share)
+    largest_kw = 1000.0 * 1.02**2 / (2.0 * (r_pu + x_pu * reactive_share + z * secant))
+    asked = np.array([0.0, 3.0 * largest_kw])
+
+    found = nearest_solvable(prepare_grid(network), asked, reactive_share * asked)
+
+    assert found is not None
+    assert found.ratio * asked[1] == pytest.approx(largest_kw, rel=1e-5)
+    assert found.weakest_bus == 1
+
+
+def test_weakest_bus_is_where_the_load_collapses() -> None:
+    network = hand_made(4, [(0, 1), (1, 2), (0, 3)], 0.0, 0.2)
+    found = nearest_solvable(prepare_grid(network), np.array([0.0, 0.0, 5000.0, 100.0]), np.zeros(4))
+    assert found is not None
+    assert found.weakest_bus == 2
+    assert found.ratio == pytest.approx(1000.0 / (2.0 * 0.4) / 5000.0, rel=1e-2)

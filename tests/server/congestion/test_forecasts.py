@@ -45,7 +45,7 @@ def congestion(element_id: str = "line-1") -> congestion_pb2.Congestion:
 def forecast(network_id: str = "net", **fields: Any) -> congestion_pb2.CongestionForecast:
     values = {
         "network_id": network_id, "time_grid": grid(4), "congestion_count": 3, "contingency_count": 1,
-        "scenario_count": 1, "flows_solved": 4, "islands": [congestion_pb2.Island(bus_ids=["bus-9"])],
+        "flows_solved": 4, "islands": [congestion_pb2.Island(bus_ids=["bus-9"])],
         "not_converged": [congestion_pb2.UnsolvedContingency(contingency_id="line-2", steps=[1])], **fields,
     }  # fmt: skip
     return congestion_pb2.CongestionForecast(**values)

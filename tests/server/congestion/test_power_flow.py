@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from evflex.common.v1 import supply_node_pb2
-from evflex.congestion.v1 import congestion_service_pb2 as api
 from evflex.congestion.v1 import power_flow_pb2
 from evflex.server.congestion import flow_chunks
 from tests.server.congestion.support import (
@@ -33,7 +32,7 @@ from tests.server.congestion.support import (
     toy_flow,
     toy_network,
 )
-from tests.server.support import info_of, reason_of, until, violations_of
+from tests.server.support import info_of, until, violations_of
 
 L1, L2_L3 = supply_node_pb2.PHASE_CONNECTION_L1, supply_node_pb2.PHASE_CONNECTION_L2_L3
 EVERYTHING = power_flow_pb2.PowerFlowOutputs(branch_power=True, branch_current=True)
@@ -406,8 +405,3 @@ def test_steps_are_counted(here: RunningCongestion) -> None:
     before = here.server.metrics.registry.get_sample_value("evflex_flow_steps_total") or 0.0
     flowed(here, time_grid=grid(7))
     assert here.server.metrics.registry.get_sample_value("evflex_flow_steps_total") == before + 7.0
-
-
-def test_what_is_not_built_says_so(here: RunningCongestion) -> None:
-    error = refused(here.congestion.ForecastCongestion, api.ForecastCongestionRequest())
-    assert (error.code(), reason_of(error)) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_BUILT_YET")

@@ -1,6 +1,23 @@
 """Networks: power flow, congestion and the relief it needs."""
 
 from evflex.engine.grid.branch_flows import BranchFlows
+from evflex.engine.grid.congestion_model import (
+    CongestionKind,
+    CongestionOptions,
+    CongestionProblem,
+    all_contingencies,
+)
+from evflex.engine.grid.congestion_report import (
+    Congestion,
+    CongestionForecast,
+    ContingencyFindings,
+    Island,
+    NotConverged,
+    ReliefObstacle,
+    WorstValues,
+)
+from evflex.engine.grid.congestion_search import CongestionSearch
+from evflex.engine.grid.forecast_congestion import forecast_congestion, prepare_congestion
 from evflex.engine.grid.network import (
     Branches,
     BranchKind,
@@ -21,15 +38,29 @@ __all__ = [
     "BranchKind",
     "Branches",
     "Buses",
+    "Congestion",
+    "CongestionForecast",
+    "CongestionKind",
+    "CongestionOptions",
+    "CongestionProblem",
+    "CongestionSearch",
+    "ContingencyFindings",
     "FlowOptions",
     "Generators",
+    "Island",
     "NearestSolvable",
     "Network",
+    "NotConverged",
     "PowerFlow",
     "PreparedGrid",
+    "ReliefObstacle",
     "Sources",
+    "WorstValues",
     "ZeroSequence",
+    "all_contingencies",
+    "forecast_congestion",
     "nearest_solvable",
+    "prepare_congestion",
     "prepare_grid",
     "run_power_flow",
     "validate_network",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from evflex.engine.grid.collapse import Collapse
 from evflex.engine.grid.congestion_model import CongestionKind
+from evflex.engine.grid.solvable import NearestSolvable
 from evflex.engine.supply_tree import FloatArray, IntArray
 
 
@@ -35,6 +35,7 @@ class Congestion:
         end_step: One after the last step.
         worst_value: Loading or voltage in pu furthest beyond the limit with the expected injections; short of it where
             only the probability tells.
+        worst_step: Step of that value.
         limit: The limit.
         relief_bus: Where relief is most effective; −1 where none is needed, none was wanted or none suffices.
         relief_kw: Relief per step of the congestion: so much less must be drawn at the bus (more, where negative) for
@@ -52,6 +53,7 @@ class Congestion:
     start_step: int
     end_step: int
     worst_value: float
+    worst_step: int
     limit: float
     relief_bus: int
     relief_kw: FloatArray
@@ -83,13 +85,13 @@ class NotConverged:
         contingency: The branch that is lost; −1 in the sound network.
         steps: The steps.
         heaviest_step: That of them with the most apparent power.
-        collapse: How far that step is from a solution.
+        nearest: How far that step is from a solution; None where the network without load has none.
     """
 
     contingency: int
     steps: IntArray
     heaviest_step: int
-    collapse: Collapse
+    nearest: NearestSolvable | None
 
 
 @dataclass(frozen=True, slots=True)

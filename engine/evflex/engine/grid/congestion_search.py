@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evflex.engine.grid.collapse import nearest_solvable
 from evflex.engine.grid.congestion_model import CongestionKind, CongestionOptions, CongestionProblem
 from evflex.engine.grid.congestion_report import (
     Congestion,
@@ -22,6 +21,7 @@ from evflex.engine.grid.prepared import PreparedGrid
 from evflex.engine.grid.probability import near_probabilities, sampled_probabilities
 from evflex.engine.grid.relief import Reliefs, find_relief
 from evflex.engine.grid.runs import Entries, Runs, runs_of
+from evflex.engine.grid.solvable import nearest_solvable
 from evflex.engine.grid.uncertainty import Uncertainty, uncertainty_of
 from evflex.engine.grid.worst_case import WorstCase
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
@@ -64,7 +64,7 @@ class CongestionSearch:
         island = None
         if len(state.island):
             island = Island(contingency, state.island, unserved_kw(self.problem.p_kw, state.island))
-        solved = state.flows_solved + flows.solved + (failed.collapse.flows_solved if failed else 0)
+        solved = state.flows_solved + flows.solved
         return ContingencyFindings(
             contingency, state.closed_ties, False, congestions, island, failed, solved, position + 1, total
         )
@@ -128,7 +128,8 @@ class CongestionSearch:
                 Congestion(
                     CongestionKind(int(limits.kind[column])), int(limits.element[column]), state.contingency,
                     state.closed_ties, start, start + len(excess), limit + float(limits.sign[column] * excess.max()),
-                    limit, int(reliefs.bus[i]), reliefs.relief_kw[i], ReliefObstacle(int(reliefs.obstacle[i])),
+                    int(runs.worst_step[i]), limit, int(reliefs.bus[i]), reliefs.relief_kw[i],
+                    ReliefObstacle(int(reliefs.obstacle[i])),
                     float(runs.probability[i].max()), runs.probability[i],
                 )
             )  # fmt: skip

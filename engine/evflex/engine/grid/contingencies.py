@@ -1,4 +1,9 @@
-"""The switching state of each contingency: what an outage cuts off, and which tie switches feed it back."""
+"""The switching state of each contingency: what an outage cuts off, and which tie switches feed it back.
+
+Each state is solved in AC; no DC screening (LODF) stands before. On a meshed network of 118 buses it would save half of
+0.8 s for 17 984 flows, and miss 27 of 5 121 overloaded outages and steps and 198 with a voltage out of band, with a
+margin of 10 %; on one of 57 buses 121 of 2 769 and 4 294.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +22,8 @@ from evflex.engine.validation import InvalidProblemError
 
 # Pairs are made of so many ties at most: 66 of them.
 _MOST_PAIRED = 12
+# A pair of ties leaves less than this share of a single one's violations.
+_WORTH_A_RING = 0.9
 # Sums of violations or losses that differ by less are the same, and the earlier tie is taken.
 _SAME = 1e-7
 
@@ -52,7 +59,8 @@ def outage_state(
 
     One set of ties serves all steps. The best set leaves the least energy unserved, then the fewest steps without a
     solution, then the least sum of violations of limits (each relative to its limit, voltages to their band), then the
-    least losses, all by power flows. Pairs of ties are tried where no single tie feeds back everything within limits.
+    least losses, all by power flows. A pair is closed where no single tie feeds back everything within limits, and
+    the pair feeds more, or leaves less than 90 % of the violations.
 
     Args:
         grid: The sound network.
@@ -106,10 +114,17 @@ class _Trial:
         return max(self.score[:3]) <= _SAME
 
     def is_better(self, other: _Trial) -> bool:
+        """Whether the first of the scores that differs is less."""
         for mine, theirs in zip(self.score, other.score, strict=True):
             if abs(mine - theirs) > _SAME * max(1.0, abs(theirs)):
                 return mine < theirs
         return False
+
+    def is_worth_a_ring(self, single: _Trial) -> bool:
+        """Whether two ties gain so much over a single one that they may close a ring."""
+        if self.score[:2] != single.score[:2]:
+            return self.score[:2] < single.score[:2]
+        return self.score[2] < _WORTH_A_RING * single.score[2]
 
 
 class _TieSearch:
@@ -137,7 +152,9 @@ class _TieSearch:
             # first those that feed something, then those that may lead there through dead buses
             ranked = [trial.ties[0] for trial in sorted(trials, key=lambda trial: trial.score)]
             pairs = combinations([*ranked, *tie_branches[~feeds].tolist()][:_MOST_PAIRED], 2)
-            best = _best([*([] if best is None else [best]), *self._trials(list(pairs))])
+            pair = _best(self._trials(list(pairs)))
+            if best is None or (pair is not None and pair.is_worth_a_ring(best)):
+                best = pair
         if best is None:
             return ContingencyState(self.branch, without, (), np.flatnonzero(self.lost), self.solved)
         left = np.flatnonzero(self.lost & ~best.grid.energised)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from evflex.engine.grid.congestion_model import CongestionOptions, CongestionProblem
 from evflex.engine.grid.congestion_report import CongestionForecast, ContingencyFindings
 from evflex.engine.grid.congestion_search import CongestionSearch, congestion_search
-from evflex.engine.grid.prepared import prepare_grid
+from evflex.engine.grid.prepared import PreparedGrid, prepare_grid
 from evflex.engine.validation import Rules
 from evflex.engine.workers import Workers
-
-# Contingencies that each thread takes before what they found is handed on.
-_A_THREAD = 4
 
 
 def forecast_congestion(
@@ -28,8 +23,8 @@ def forecast_congestion(
     Raises:
         InvalidProblemError: The input breaks a rule; every fault is named.
     """
-    search = _prepared(problem, options or CongestionOptions())
-    found = list(_walk(search, workers))
+    search = prepare_congestion(problem, options or CongestionOptions())
+    found = _walk(search, workers)
     return CongestionForecast(
         congestions=tuple(congestion for row in found for congestion in row.congestions),
         islands=tuple(row.island for row in found if row.island is not None),
@@ -41,35 +36,28 @@ def forecast_congestion(
     )
 
 
-def stream_congestion(
-    problem: CongestionProblem, options: CongestionOptions | None = None, workers: Workers | None = None
-) -> Iterator[ContingencyFindings]:
-    """Find the same contingency by contingency, the sound network first; who stops asking stops the work.
+def prepare_congestion(
+    problem: CongestionProblem, options: CongestionOptions, grid: PreparedGrid | None = None
+) -> CongestionSearch:
+    """Check a problem, and prepare what its contingencies share; each is then searched by itself, in any order.
 
     Args:
         problem: The network, its injections, limits and contingencies.
-        options: What is wanted; the worst values over contingencies are not gathered.
-        workers: Threads that share the contingencies.
+        options: What is wanted.
+        grid: The network where it is prepared already.
 
     Raises:
-        InvalidProblemError: The input breaks a rule; every fault is named. Raised at once, before the first finding.
+        InvalidProblemError: The input breaks a rule; every fault is named.
     """
-    return _walk(_prepared(problem, options or CongestionOptions()), workers)
-
-
-def _prepared(problem: CongestionProblem, options: CongestionOptions) -> CongestionSearch:
     rules = Rules()
     problem.validate(rules)
     options.validate(rules)
     rules.raise_if_any()
-    return congestion_search(problem, options, prepare_grid(problem.network))
+    return congestion_search(problem, options, prepare_grid(problem.network) if grid is None else grid)
 
 
-def _walk(search: CongestionSearch, workers: Workers | None) -> Iterator[ContingencyFindings]:
+def _walk(search: CongestionSearch, workers: Workers | None) -> list[ContingencyFindings]:
     positions = range(len(search.contingencies))
     if workers is None:
-        yield from map(search.findings, positions)
-        return
-    at_once = _A_THREAD * workers.count
-    for first in range(0, len(positions), at_once):
-        yield from workers.each(search.findings, positions[first : first + at_once])
+        return [search.findings(position) for position in positions]
+    return workers.each(search.findings, positions)

@@ -136,6 +136,26 @@ class Injections:
         return self.p.block(first, stop).reshape(shape), self.q.block(first, stop).reshape(shape)
 
 
+def deviations_of_rows(network: Network, rows: LoadRows, deviation: FloatArray) -> FloatArray:
+    """Standard deviations of what is drawn at buses, from those of independent rows.
+
+    Variances add up. Of a row on several phases each phase varies by itself, so that their sum has the row's variance.
+
+    Args:
+        network: The network.
+        rows: Where each row draws.
+        deviation: Of each row and step, (k, steps), >= 0.
+
+    Returns:
+        (steps, n), or (steps, n, 3) by phase.
+    """
+    each, ones = np.arange(rows.bus.shape[0]), np.ones(rows.bus.shape[0])
+    variance = _drawn(network, rows, each, ones, deviation**2, None)
+    steps = deviation.shape[1]
+    spread: FloatArray = np.sqrt(variance.block(0, steps)).reshape(steps, *network.load_p_kw.shape)
+    return spread
+
+
 def _drawn(
     network: Network, rows: LoadRows, column: IntArray, scale: FloatArray, values: FloatArray, base: FloatArray | None
 ) -> _Drawn:

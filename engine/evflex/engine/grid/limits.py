@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evflex.engine.grid.congestion_model import CongestionKind, CongestionProblem
-from evflex.engine.grid.network import BranchKind
+from evflex.engine.grid.network import BranchKind, Network
 from evflex.engine.grid.power_flow import PowerFlow
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
@@ -68,11 +68,10 @@ def limits_of(problem: CongestionProblem) -> Limits:
     """The limits of a problem, with defaults where it gives none."""
     network = problem.network
     m, n = network.branch_count, network.bus_count
-    low, high, loading = problem.voltage_min_pu, problem.voltage_max_pu, problem.max_loading_ratio
-    if low is None:
-        low = np.where(np.isnan(network.buses.voltage_min_pu), DEFAULT_VOLTAGE_MIN_PU, network.buses.voltage_min_pu)
-    if high is None:
-        high = np.where(np.isnan(network.buses.voltage_max_pu), DEFAULT_VOLTAGE_MAX_PU, network.buses.voltage_max_pu)
+    own_low, own_high = voltage_band(network)
+    low = own_low if problem.voltage_min_pu is None else problem.voltage_min_pu
+    high = own_high if problem.voltage_max_pu is None else problem.voltage_max_pu
+    loading = problem.max_loading_ratio
     if loading is None:
         loading = np.full(m, DEFAULT_MAX_LOADING_RATIO)
     is_transformer = network.branches.kinds == BranchKind.TRANSFORMER
@@ -84,6 +83,15 @@ def limits_of(problem: CongestionProblem) -> Limits:
         np.concatenate([overload, of_voltage]).astype(np.int64),
         np.concatenate([np.arange(m), np.arange(n), np.arange(n)]), np.concatenate([loading, band, band]),
     )  # fmt: skip
+
+
+def voltage_band(network: Network) -> tuple[FloatArray, FloatArray]:
+    """Lowest and highest voltage in pu that the network itself allows, or the defaults where it has none, (n,) each."""
+    low, high = network.buses.voltage_min_pu, network.buses.voltage_max_pu
+    return (
+        np.where(np.isnan(low), DEFAULT_VOLTAGE_MIN_PU, low),
+        np.where(np.isnan(high), DEFAULT_VOLTAGE_MAX_PU, high),
+    )
 
 
 def lowest(voltage_pu: FloatArray) -> FloatArray:

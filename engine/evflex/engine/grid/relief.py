@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from evflex.engine.grid.congestion_report import ReliefObstacle
-from evflex.engine.grid.counted_flows import CountedFlows
+from evflex.engine.grid.counted_flows import CountedFlows, perturbation_kw
 from evflex.engine.grid.relief_search import smallest_relief
 from evflex.engine.grid.runs import Runs
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 # Effects that differ by less are the same, and the earlier bus is taken.
 _SAME = 1e-6
+# A change of a value that may be what power flows leave unsolved.
+_ROUNDING = 1e-8
 # First the most effective bus; where that does not suffice, the stiffest of those with this share of its effect.
 _SHARES = (1.0 - _SAME, 0.9, 0.5)
 
@@ -53,20 +55,21 @@ def find_relief(flows: CountedFlows, p_kw: FloatArray, q_kvar: FloatArray, runs:
     candidates = np.flatnonzero(allowed & flows.grid.energised)
     buses, slopes = _choices(flows, p_kw, q_kvar, runs, needed, candidates)
     obstacle[needed[buses[:, 0] < 0]] = ReliefObstacle.NO_EFFECT
-    tried = np.flatnonzero(buses[:, 0] >= 0)
+    left = np.flatnonzero(buses[:, 0] >= 0)
     for choice in range(len(_SHARES)):
+        # where a choice is that of before there is nothing new to try
+        tried = left[~(buses[left, :choice] == buses[left, choice, None]).any(axis=1)]
         if not len(tried):
-            break
+            continue
         at = needed[tried]
         found, reasons = _at_buses(flows, p_kw, q_kvar, runs, at, buses[tried, choice], slopes[tried, choice])
         clears = reasons == ReliefObstacle.NONE
         for i in np.flatnonzero(clears).tolist():
             relief[at[i]][:] = found[i]
         bus[at[clears]] = buses[tried[clears], choice]
-        obstacle[at] = np.where(clears | (obstacle[at] == ReliefObstacle.NONE), reasons, obstacle[at])
-        tried = tried[~clears]
-        if choice + 1 < len(_SHARES):
-            tried = tried[~(buses[tried, : choice + 1] == buses[tried, choice + 1, None]).any(axis=1)]
+        # of several obstacles that of the most effective bus is told
+        obstacle[at] = np.where(clears | (choice == 0), reasons, obstacle[at])
+        left = np.setdiff1d(left, tried[clears])
     return Reliefs(bus, relief, obstacle)
 
 
@@ -87,22 +90,18 @@ def _choices(
         columns = np.concatenate([runs.column[needed[at]], own])
         effect = flows.slopes(p_kw[step], q_kvar[step], (candidates,), columns, reactive=False)
         effect[np.isnan(effect)] = 0.0
+        negligible = _ROUNDING / perturbation_kw(p_kw[step], q_kvar[step])
         softness = np.abs(np.diagonal(effect[:, len(at) :]))
         for i, of_column in zip(at.tolist(), effect[:, : len(at)].T, strict=True):
             size = np.abs(of_column)
             largest = float(size.max())
-            if largest < _negligible(flows, runs, int(needed[i])):
+            if largest < negligible:
                 continue
             for choice, share in enumerate(_SHARES):
                 strong = np.flatnonzero(size >= share * largest)
                 pick = strong[0] if choice == 0 else strong[np.argmin(softness[strong])]
                 buses[i, choice], slopes[i, choice] = candidates[pick], of_column[pick]
     return buses, slopes
-
-
-def _negligible(flows: CountedFlows, runs: Runs, run: int) -> float:
-    """An effect per kW that is rounding: the whole base power would not clear a thousandth of the congestion."""
-    return 1e-3 * float(runs.excess[run].max()) / max(flows.grid.network.base_kva, 1e6)
 
 
 def _at_buses(

@@ -13,6 +13,8 @@ from evflex.engine.supply_tree import FloatArray
 
 # Shares that are tried at once, as many as kernels solve together.
 _TRIED = LANES
+# Near the end of solutions Newton's steps halve the error at best, and rounds of injection hardly make it less.
+_OPTIONS = FlowOptions(max_iterations=60, max_rounds=2_000)
 # Each round narrows the gap to a ninth: to less than 1e-5 after the last.
 _ROUNDS = 6
 
@@ -30,9 +32,7 @@ class NearestSolvable:
     weakest_bus: int
 
 
-def nearest_solvable(
-    grid: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray, options: FlowOptions | None = None
-) -> NearestSolvable | None:
+def nearest_solvable(grid: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray) -> NearestSolvable | None:
     """The largest share of injections up to which every smaller one that was tried is solved.
 
     Injections are scaled together; generators that hold a voltage, and shunts, stay as they are. The share is found by
@@ -42,7 +42,6 @@ def nearest_solvable(
         grid: The network in its switching state.
         p_kw: Active power drawn at each bus in a step that is not solved, (n,), or by phase, (n, 3).
         q_kvar: Reactive power drawn, of the same shape.
-        options: How power flows are computed.
 
     Returns:
         Share and bus; None where nothing is solved even without injections.
@@ -50,14 +49,14 @@ def nearest_solvable(
     Raises:
         InvalidProblemError: Injections of a wrong shape, or not finite.
     """
-    flow = _scaled(grid, p_kw, q_kvar, np.zeros(1), options)
+    flow = _scaled(grid, p_kw, q_kvar, np.zeros(1))
     if not flow.converged[0]:
         return None
     voltage_pu = flow.voltage_pu[0]
     solved, unsolved = 0.0, 1.0
     for _ in range(_ROUNDS):
         tried = np.linspace(solved, unsolved, _TRIED + 2)[1:-1]
-        flow = _scaled(grid, p_kw, q_kvar, tried, options)
+        flow = _scaled(grid, p_kw, q_kvar, tried)
         count = _TRIED if flow.converged.all() else int(np.argmin(flow.converged))
         if count < _TRIED:
             unsolved = float(tried[count])
@@ -67,7 +66,5 @@ def nearest_solvable(
     return NearestSolvable(solved, int(np.nanargmin(lowest)))
 
 
-def _scaled(
-    grid: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray, ratio: FloatArray, options: FlowOptions | None
-) -> PowerFlow:
-    return run_power_flow(grid, np.multiply.outer(ratio, p_kw), np.multiply.outer(ratio, q_kvar), options)
+def _scaled(grid: PreparedGrid, p_kw: FloatArray, q_kvar: FloatArray, ratio: FloatArray) -> PowerFlow:
+    return run_power_flow(grid, np.multiply.outer(ratio, p_kw), np.multiply.outer(ratio, q_kvar), _OPTIONS)

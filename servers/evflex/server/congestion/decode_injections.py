@@ -65,14 +65,22 @@ def decode_load(rules: Rules, request: LoadRequest, of: PreparedNetwork) -> Inje
     return injections if len(rules.violations) == before else None
 
 
+def load_rows(request: LoadRequest, of: PreparedNetwork) -> LoadRows | None:
+    """Rows of the injections that :func:`decode_load` found sound; None where the request has none of its own."""
+    kind = request.WhichOneof("load")
+    if kind is None:
+        return None
+    return _rows(Rules(), kind, getattr(request, kind), of)
+
+
 def _dense(rules: Rules, message: power_flow_pb2.Injections, of: PreparedNetwork, steps: int) -> Injections | None:
     rows = _rows(rules, "injections", message, of)
     cells = len(message.bus_ids) * steps
     p_kw = np.array(message.p_kw, dtype=np.float64)
     q_kvar = np.array(message.q_kvar, dtype=np.float64)
     # without a time axis the first length that is told is that of one step
-    sound = _numbers(rules, "injections.p_kw", p_kw, (cells or len(message.bus_ids),))
-    sound &= _numbers(rules, "injections.q_kvar", q_kvar, (0, cells))
+    sound = bounded_numbers(rules, "injections.p_kw", p_kw, (cells or len(message.bus_ids),))
+    sound &= bounded_numbers(rules, "injections.q_kvar", q_kvar, (0, cells))
     if rows is None or not sound:
         return None
     shape = (len(message.bus_ids), steps)
@@ -93,9 +101,9 @@ def _profiled(
     values = np.array(message.profile_values, dtype=np.float64)
     p_scale = np.array(message.p_scale_kw, dtype=np.float64)
     q_scale = np.array(message.q_scale_kvar, dtype=np.float64)
-    sound = _numbers(rules, f"{path}.profile_values", values, (max(0, profiles) * max(1, steps),))
-    sound &= _numbers(rules, f"{path}.p_scale_kw", p_scale, (count,))
-    sound &= _numbers(rules, f"{path}.q_scale_kvar", q_scale, (0, count))
+    sound = bounded_numbers(rules, f"{path}.profile_values", values, (max(0, profiles) * max(1, steps),))
+    sound &= bounded_numbers(rules, f"{path}.p_scale_kw", p_scale, (count,))
+    sound &= bounded_numbers(rules, f"{path}.q_scale_kvar", q_scale, (0, count))
     p_profile = _profile_indices(rules, f"{path}.p_profile_indices", message.p_profile_indices, (count,), profiles)
     q_profile = _profile_indices(rules, f"{path}.q_profile_indices", message.q_profile_indices, (0, count), profiles)
     if rows is None or not sound or p_profile is None or q_profile is None:
@@ -112,7 +120,7 @@ def _profiled(
     )
 
 
-def _numbers(rules: Rules, path: str, values: FloatArray, lengths: tuple[int, ...]) -> bool:
+def bounded_numbers(rules: Rules, path: str, values: FloatArray, lengths: tuple[int, ...]) -> bool:
     """Report a wrong length, and what is not finite or too large. True when all is well."""
     if not rules.length(path, len(values), lengths):
         return False

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NoReturn
 
 import grpc
-from google.rpc import code_pb2
 
 from evflex.congestion.v1 import congestion_service_pb2, congestion_service_pb2_grpc
 from evflex.server.calls import current_call
 from evflex.server.congestion.flows import FlowRunner
 from evflex.server.congestion.forecast_rpcs import ForecastRpcs
+from evflex.server.congestion.forecasting import CongestionForecaster
 from evflex.server.congestion.importing import NetworkImporter
 from evflex.server.congestion.load import LoadForecaster
 from evflex.server.congestion.network_rpcs import NetworkRpcs
 from evflex.server.congestion.visible import visible_network
-from evflex.server.errors import ServiceError
-from evflex.server.store.forecasts import ForecastStore
 from evflex.server.stream_places import StreamPlaces
 
 
@@ -25,14 +22,15 @@ class CongestionServicer(NetworkRpcs, ForecastRpcs, congestion_service_pb2_grpc.
     """All RPCs; generated code stands last, because its methods refuse."""
 
     def __init__(
-        self, importer: NetworkImporter, flows: FlowRunner, load: LoadForecaster, forecasts: ForecastStore
+        self, importer: NetworkImporter, flows: FlowRunner, load: LoadForecaster, congestion: CongestionForecaster
     ) -> None:
         """Serve with these parts."""
         self._streams = StreamPlaces("max_congestion_streams", importer.settings)
         NetworkRpcs.__init__(self, importer, self._streams)
-        ForecastRpcs.__init__(self, forecasts, self._streams, importer.now_unix_us)
+        ForecastRpcs.__init__(self, congestion.store, self._streams, importer.now_unix_us)
         self._flows = flows
         self._load = load
+        self._congestion = congestion
 
     def RunPowerFlow(  # type: ignore[override]  # noqa: N802
         self, request: congestion_service_pb2.RunPowerFlowRequest, context: grpc.ServicerContext
@@ -53,9 +51,8 @@ class CongestionServicer(NetworkRpcs, ForecastRpcs, congestion_service_pb2_grpc.
     def ForecastCongestion(  # noqa: N802
         self, request: congestion_service_pb2.ForecastCongestionRequest, context: grpc.ServicerContext
     ) -> Iterator[congestion_service_pb2.ForecastCongestionResponse]:
-        """Not built yet."""
-        _not_built("ForecastCongestion")
-
-
-def _not_built(method: str) -> NoReturn:
-    raise ServiceError(code_pb2.UNIMPLEMENTED, "NOT_BUILT_YET", f"{method} is not built yet")
+        """Forecast congestion."""
+        call = current_call()
+        with self._streams.taken(context):
+            row = visible_network(self._importer.store, call.caller, request.network_id)
+            yield from self._congestion.forecast(request, row, call)
