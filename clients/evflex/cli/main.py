@@ -10,6 +10,7 @@ import typer.core
 from evflex.cli.allocate import allocate
 from evflex.cli.call import call, schedule
 from evflex.cli.demo.command import demo
+from evflex.cli.forecast import forecast
 from evflex.cli.plan import plan
 
 
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.command()(schedule)
 app.command()(plan)
 app.command()(allocate)
+app.command()(forecast)
 app.command()(call)
 app.command()(demo)
 

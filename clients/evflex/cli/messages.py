@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -79,6 +79,19 @@ def compact(message: Message) -> str:
 def pretty(message: Message) -> str:
     """A message as indented JSON in which each array of numbers stands on one line."""
     return _indented(_plain(message), "")
+
+
+def pretty_parts(parts: Mapping[str, Message | Sequence[Message]]) -> str:
+    """An answer that came in several messages as one object of indented JSON, like :func:`pretty`.
+
+    Args:
+        parts: A message, or several, by the name of its field.
+    """
+    plain = {
+        name: _plain(part) if isinstance(part, Message) else [_plain(message) for message in part]
+        for name, part in parts.items()
+    }
+    return _indented(plain, "")
 
 
 def _plain(message: Message) -> object:

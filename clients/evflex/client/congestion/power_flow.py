@@ -250,8 +250,8 @@ class PowerFlowStream:
         return self._handed_out(pending)
 
     def _end(self, summary: power_flow_pb2.PowerFlowSummary) -> Sequence[PowerFlowSteps]:
-        if not self._begun:
-            raise broken_stream("is out of order")
+        if not self._begun or len(summary.losses_kw) != len(self._index):
+            raise broken_stream("ended before the power flow was whole")
         part = self._handed_out(self._pending)
         self._pending = None
         self.summary = PowerFlowSummary.from_message(summary, self._index)
