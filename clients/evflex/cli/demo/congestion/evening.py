@@ -23,11 +23,12 @@ VOLTAGE_MIN_PU = 0.9
 VOLTAGE_MAX_PU = 1.1
 MAX_LOADING_RATIO = 1.0
 
+# What is less probable is not told.
 MIN_PROBABILITY = 0.05
 
 CAR_KW = 11.0
-ARRIVAL_H = 18.0
-PUMP = 2.2
+_ARRIVAL_H = 18.0
+_PUMP_KW = 2.2
 # Share of houses with a car that charges this evening; on Ferry Way, the newest street, most have one.
 CAR_SHARES = {"Mill Lane": 0.3, "High Street": 0.3, "Church Road": 0.3, "Ferry Way": 0.7, "Hill View": 0.3}
 _HOME_KVAR_A_KW = 0.1
@@ -105,8 +106,8 @@ class Evening:
         """
         given = self.injections
         p_kw = given.p_kw.copy()
-        less = relief_kw.reindex(p_kw.index.tz_convert("UTC"), fill_value=0.0).to_numpy()
-        p_kw[bus_id] = (p_kw[bus_id] if bus_id in p_kw else 0.0) - less
+        less = relief_kw.reindex(self.index.tz_convert("UTC"), fill_value=0.0).to_numpy()
+        p_kw[bus_id] = p_kw.get(bus_id, 0.0) - less
         q_kvar = given.q_kvar if given.q_kvar is None else given.q_kvar.reindex(columns=p_kw.columns, fill_value=0.0)
         return Injections(p_kw, q_kvar)
 
@@ -123,7 +124,9 @@ def generated_evening() -> Evening:
     def table(values: FloatArray) -> pd.DataFrame:
         return pd.DataFrame(values.round(2), index=index, columns=houses)
 
-    return Evening(village, table(_homes(draw, hour, count)), table(_pumps(draw, hour, count)), table(_cars(draw, hour, streets)))
+    return Evening(
+        village, table(_homes(draw, hour, count)), table(_pumps(draw, hour, count)), table(_cars(draw, hour, streets))
+    )
 
 
 def _homes(draw: np.random.Generator, hour: FloatArray, count: int) -> FloatArray:
@@ -135,7 +138,7 @@ def _homes(draw: np.random.Generator, hour: FloatArray, count: int) -> FloatArra
 
 def _pumps(draw: np.random.Generator, hour: FloatArray, count: int) -> FloatArray:
     """Heat pumps that follow the cold: more as the sun is gone and rooms are to be warm, less towards the night."""
-    full = draw.normal(PUMP, 0.25, count)
+    full = draw.normal(_PUMP_KW, 0.25, count)
     course = 0.72 + 0.28 * np.exp(-0.5 * ((hour - 18.8) / 2.0) ** 2)
     return full * course[:, None]
 
@@ -144,11 +147,13 @@ def _cars(draw: np.random.Generator, hour: FloatArray, streets: NDArray[np.objec
     """Cars at full power from when people come home until they are full; the mean of a step where they begin or end."""
     cars = np.concatenate(
         [
-            np.sort(draw.choice(np.flatnonzero(streets == street), round(share * (streets == street).sum()), replace=False))
+            np.sort(
+                draw.choice(np.flatnonzero(streets == street), round(share * (streets == street).sum()), replace=False)
+            )
             for street, share in CAR_SHARES.items()
         ]
     )
-    arrival_h = draw.normal(ARRIVAL_H, 1.1, len(cars))
+    arrival_h = draw.normal(_ARRIVAL_H, 1.1, len(cars))
     duration_h = np.clip(draw.lognormal(2.75, 0.4, len(cars)), 6.0, 45.0) / CAR_KW
     half = 0.5 * (STEP / pd.Timedelta(hours=1))
     begin, end = hour[:, None] - half, hour[:, None] + half

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.patheffects import withStroke
 
 from evflex.cli.demo.congestion.evening import MAX_LOADING_RATIO, VOLTAGE_MIN_PU, Evening
 from evflex.cli.demo.congestion.outcome import (
+    UNDERVOLTAGE,
     EveningOutcome,
     Proof,
     congestions_of,
@@ -22,7 +22,7 @@ from evflex.cli.demo.congestion.outcome import (
     voltage_of,
 )
 from evflex.cli.demo.congestion.village import BOARD_BUS, NOMINAL_V, TRANSFORMER, Village
-from evflex.cli.demo.look import DASHED, INK, LIMIT, QUIET, FloatArray
+from evflex.cli.demo.look import DASHED, INK, LIMIT, QUIET
 
 # Both grow darker towards the limit and differ in hue, so they tell the same to eyes that see few colours.
 LOADING_COLOURS = LinearSegmentedColormap.from_list("loading", ["#f2dfb3", "#e9a64d", "#b5541c", "#4a1a06"])
@@ -33,8 +33,12 @@ VOLTAGE_RANGE = Normalize(0.0, 0.12)
 _HOUSE_POINTS, _BOARD_POINTS, _RING_POINTS = 7.5, 15.0, 13.0
 _MAIN_WIDTH, _SERVICE_WIDTH = 5.0, 1.6
 SMALL = 8
+# From a street to its name, so that the houses of that side stand between them.
+_NAME_APART_M = 46.0
 _ON_MAP = withStroke(linewidth=3.0, foreground="white")
-_MARGIN_M = 45.0
+# Where labels stand beside what they name, and where their line begins: of the transformer to the right, where no
+# street leads, of others above.
+_LABELS = {True: ("left", (58.0, -16.0), (0.0, 0.5)), False: ("center", (-30.0, 56.0), (0.5, 0.0))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,9 @@ def draw_map(axes: Axes, evening: Evening, outcome: EveningOutcome) -> None:
     village = evening.village
     worst = _Worst(loading_of(outcome.flow).max(), voltage_of(outcome.flow).min())
     axes.set_axis_off()
-    axes.set_aspect("equal")
+    axes.set_aspect("equal", adjustable="datalim")
     _cables(axes, village, worst)
+    _tie(axes, evening, outcome)
     _buses(axes, village, worst)
     _street_names(axes, village)
     rows = expected(congestions_of(outcome.forecast))
@@ -71,13 +76,27 @@ def _cables(axes: Axes, village: Village, worst: _Worst) -> None:
         )  # fmt: skip
         strokes.set_array(worst.loading.reindex(part.index).to_numpy())
         axes.add_collection(strokes)
+
+
+def _tie(axes: Axes, evening: Evening, outcome: EveningOutcome) -> None:
+    """The cable that is open as a rule, and what it does when it is closed."""
+    village = evening.village
     ends = village.lines.loc[village.tie, ["from_bus_id", "to_bus_id"]]
     (x_a, y_a), (x_b, y_b) = (village.place(str(end)) for end in ends)
     axes.plot([x_a, x_b], [y_a, y_b], color=QUIET, linewidth=1.6, linestyle=DASHED, zorder=1)
     axes.annotate(
-        "tie, open", (0.5 * (x_a + x_b), 0.5 * (y_a + y_b)), (6.0, 4.0), textcoords="offset points", fontsize=SMALL,
-        color=QUIET,
+        f"tie, open as a rule,\n{_outage_text(evening, outcome)}", (0.5 * (x_a + x_b), 0.5 * (y_a + y_b)), (7.0, 4.0),
+        textcoords="offset points", va="bottom", fontsize=SMALL, color=QUIET, linespacing=1.35,
     )  # fmt: skip
+
+
+def _outage_text(evening: Evening, outcome: EveningOutcome) -> str:
+    """What becomes of voltages when the tie must feed one of the two streets."""
+    outages = [expected(congestions_of(outcome.forecast, branch_id)) for branch_id in evening.contingencies]
+    low_pu = [rows.loc[rows["kind"] == UNDERVOLTAGE, "worst_value"].min() for rows in outages]
+    streets = [str(evening.village.lines.at[branch_id, "street"]) for branch_id in evening.contingencies]
+    told = f"closed when the first cable\nof {' or '.join(streets)} fails"
+    return told if np.isnan(low_pu).all() else f"{told}:\nvoltage down to {NOMINAL_V * np.nanmin(low_pu):.0f} V then"
 
 
 def _buses(axes: Axes, village: Village, worst: _Worst) -> None:
@@ -102,7 +121,7 @@ def _street_names(axes: Axes, village: Village) -> None:
         along = places[min(middle + 3, len(places) - 1)] - places[max(middle - 3, 0)]
         along = along if along[0] >= 0.0 else -along
         across = np.array([-along[1], along[0]]) / np.hypot(*along)
-        x, y = places[middle] + 34.0 * across
+        x, y = places[middle] + _NAME_APART_M * across
         axes.text(
             x, y, street, rotation=float(np.rad2deg(np.arctan2(along[1], along[0]))), rotation_mode="anchor",
             ha="center", va="center", fontsize=9, fontweight="bold", color=INK, path_effects=[_ON_MAP], zorder=6,
@@ -136,46 +155,57 @@ def _label(axes: Axes, village: Village, rows: pd.DataFrame, proof: Proof) -> No
     element, bus = str(congestion["element_id"]), str(congestion["relief_bus_id"])
     is_transformer = element == TRANSFORMER
     relief = f"−{proof.relief_kw.max():.0f} kW"
-    probability = f"{100.0 * congestion['probability']:.0f} % likely"
+    probability = f"{100.0 * congestion['probability']:.0f} %"
     if of_voltage:
-        alike = int(village.houses.isin(rows.loc[rows["kind"] == congestion["kind"], "element_id"]).sum())
-        value = f"{NOMINAL_V * congestion['worst_value']:.0f} V at number {village.name_of(element).split()[-1]}"
-        told = f"{alike} houses below {NOMINAL_V * congestion['limit']:.0f} V: {value}, {probability}"
+        alike = village.known(rows.loc[rows["kind"] == congestion["kind"], "element_id"])
+        number = village.name_of(element).split()[-1]
+        told = (
+            f"{len(alike)} houses below {NOMINAL_V * congestion['limit']:.0f} V\n"
+            f"number {number}: {NOMINAL_V * congestion['worst_value']:.0f} V, probability {probability}"
+        )
         place = village.place(element)
     else:
-        told = f"{village.name_of(element)} at {100.0 * congestion['worst_value']:.0f} %, {probability}"
-        place = village.place(BOARD_BUS) if is_transformer else village.place(
-            str(village.lines.at[element, "to_bus_id"])
-        )
+        told = f"{village.name_of(element)} at {100.0 * congestion['worst_value']:.0f} %, probability {probability}"
+        place = village.place(BOARD_BUS if is_transformer else str(village.lines.at[element, "to_bus_id"]))
     cleared = f"{relief} here clears it" if bus == element else f"{relief} at {village.name_of(bus)} clears it"
-    offset, align = ((52.0, -2.0), "left") if is_transformer else ((26.0, -24.0), "left")
+    align, offset, line_end = _LABELS[is_transformer]
     axes.annotate(
         f"{told}\n{cleared}", place, offset, textcoords="offset points", ha=align, va="center", fontsize=SMALL,
         color=LIMIT, fontweight="bold", linespacing=1.35, path_effects=[_ON_MAP], zorder=7,
         arrowprops={
-            "arrowstyle": "-", "color": LIMIT, "linewidth": 1.0, "shrinkB": 12.0 if is_transformer else 7.0,
-            "relpos": (0.0, 0.5),
+            "arrowstyle": "-", "color": LIMIT, "linewidth": 1.0, "shrinkA": 2.0,
+            "shrinkB": 12.0 if is_transformer else 7.0, "relpos": line_end,
         },
     )  # fmt: skip
 
 
 def _legend(axes: Axes) -> None:
-    """Colour bars in the corner where no street leads."""
-    for row, (title, colours, ends, limit, limit_text) in enumerate(
+    """Colour bars in the corner where no street leads; limits stand where the bar has a stroke."""
+    bars = (
         (
-            ("cables and transformer: loading", LOADING_COLOURS, ("0 %", "120 %"),
-             MAX_LOADING_RATIO / float(LOADING_RANGE.vmax or 1.0), "100 %"),
-            ("houses: voltage", VOLTAGE_COLOURS, (f"{NOMINAL_V:.0f} V", f"{0.88 * NOMINAL_V:.0f} V"),
-             (1.0 - VOLTAGE_MIN_PU) / float(VOLTAGE_RANGE.vmax or 1.0), f"{VOLTAGE_MIN_PU * NOMINAL_V:.0f} V"),
-        )
-    ):  # fmt: skip
-        bar = axes.inset_axes((0.0, 0.90 - 0.125 * row, 0.24, 0.022))
+            "cables and transformer: highest loading", LOADING_COLOURS, "0 %",
+            f"limit {100.0 * MAX_LOADING_RATIO:.0f} %", MAX_LOADING_RATIO, LOADING_RANGE,
+        ),
+        (
+            "houses: lowest voltage", VOLTAGE_COLOURS, f"{NOMINAL_V:.0f} V",
+            f"limit {VOLTAGE_MIN_PU * NOMINAL_V:.0f} V", 1.0 - VOLTAGE_MIN_PU, VOLTAGE_RANGE,
+        ),
+    )  # fmt: skip
+    for row, (title, colours, none, limit_text, limit, scale) in enumerate(bars):
+        bar = axes.inset_axes((0.005, 0.93 - 0.13 * row, 0.24, 0.024))
         bar.imshow(np.linspace(0.0, 1.0, 256)[None], aspect="auto", cmap=colours, extent=(0.0, 1.0, 0.0, 1.0))
-        bar.set_yticks([])
-        bar.set_xticks([0.0, limit, 1.0], [ends[0], f"limit {limit_text}", ends[1]], fontsize=SMALL, color=INK)
-        bar.get_xticklabels()[1].set_color(LIMIT)
-        bar.tick_params(length=0)
-        bar.axvline(limit, color=LIMIT, linewidth=2.0)
+        bar.set_axis_off()
+        at = float(scale(limit))
+        bar.axvline(at, color=LIMIT, linewidth=2.5)
+        for x, text, colour, align in ((0.0, none, INK, "left"), (at, limit_text, LIMIT, "center")):
+            bar.annotate(
+                text,
+                (x, 0.0),
+                (0.0, -3.0),
+                textcoords="offset points",
+                ha=align,
+                va="top",
+                fontsize=SMALL,
+                color=colour,
+            )
         bar.set_title(title, fontsize=SMALL, color=INK, loc="left", pad=3)
-        for side in bar.spines.values():
-            side.set_visible(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from evflex.cli.demo.congestion.evening import (
     Evening,
 )
 from evflex.cli.demo.congestion.feeder_map import LOADING_COLOURS, VOLTAGE_COLOURS, draw_map
-from evflex.cli.demo.congestion.outcome import EveningOutcome, congestions_of, expected, loading_of
+from evflex.cli.demo.congestion.outcome import EveningOutcome, loading_of, voltage_of
 from evflex.cli.demo.congestion.village import NOMINAL_V, TRANSFORMER
 from evflex.cli.demo.look import (
     LIMIT,
     METADATA,
+    PLANNED,
     FloatArray,
     blank_figure,
     heading,
@@ -28,6 +30,7 @@ from evflex.cli.demo.look import (
     style,
     time_axis,
 )
+from evflex.client import PowerFlow
 
 WIDTH_INCHES = 9.0
 HEIGHT_INCHES = 8.8
@@ -47,46 +50,73 @@ def draw(evening: Evening, outcome: EveningOutcome, path: Path) -> None:
     grid = figure.add_gridspec(2, 2, height_ratios=[4.4, 1.0])
     map_axes = figure.add_subplot(grid[0, :])
     draw_map(map_axes, evening, outcome)
-    heading(map_axes, f"A village on a winter evening at {OUTDOOR_C:.0f} °C".replace("-", "−"), _headline(evening, outcome))
-    edges = step_edges(evening.index, TIME_ZONE)
+    heading(
+        map_axes, f"A village on a winter evening at {OUTDOOR_C:.0f} °C".replace("-", "−"), _headline(evening, outcome)
+    )
     voltage_axes, loading_axes = (figure.add_subplot(grid[1, column]) for column in (0, 1))
-    _over_time(
-        voltage_axes, outcome, "VOLTAGE", edges, NOMINAL_V * outcome.lowest_voltage_pu.to_numpy(),
-        NOMINAL_V * VOLTAGE_MIN_PU, VOLTAGE_COLOURS(0.85),
-    )  # fmt: skip
+    _over_time(voltage_axes, evening, outcome, _voltage(outcome))
     voltage_axes.set_ylabel("lowest voltage\n[V]")
-    _over_time(
-        loading_axes, outcome, "OVERLOAD", edges, 100.0 * loading_of(outcome.flow)[TRANSFORMER].to_numpy(),
-        100.0 * MAX_LOADING_RATIO, LOADING_COLOURS(0.8),
-    )  # fmt: skip
+    _over_time(loading_axes, evening, outcome, _loading(outcome))
     loading_axes.set_ylabel("transformer loading\n[%]")
     figure.savefig(path, metadata=METADATA)
 
 
-def _over_time(
-    axes: Axes, outcome: EveningOutcome, kind: str, edges: FloatArray, values: FloatArray, limit: float,
-    colour: tuple[float, float, float, float],
-) -> None:  # fmt: skip
-    """A value against its limit, with the hours shaded in which something of its kind is congested."""
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """A value over the evening: as expected, and with the relief of what is congested most; its limit."""
+
+    values: FloatArray
+    relieved: FloatArray
+    limit: float
+    colour: tuple[float, float, float, float]
+    below: bool
+
+
+def _voltage(outcome: EveningOutcome) -> _Course:
+    lowest_v = [NOMINAL_V * voltage_of(flow).min(axis=1).to_numpy() for flow in _flows(outcome)]
+    return _Course(lowest_v[0], lowest_v[-1], NOMINAL_V * VOLTAGE_MIN_PU, VOLTAGE_COLOURS(0.85), below=True)
+
+
+def _loading(outcome: EveningOutcome) -> _Course:
+    percent = [100.0 * loading_of(flow)[TRANSFORMER].to_numpy() for flow in _flows(outcome)]
+    return _Course(percent[0], percent[-1], 100.0 * MAX_LOADING_RATIO, LOADING_COLOURS(0.8), below=False)
+
+
+def _flows(outcome: EveningOutcome) -> list[PowerFlow]:
+    """As expected, and relieved if something is congested."""
+    return [outcome.flow, *(proof.flow for proof in outcome.proofs[:1])]
+
+
+def _over_time(axes: Axes, evening: Evening, outcome: EveningOutcome, course: _Course) -> None:
+    """A course against its limit, with the time shaded in which it is beyond it."""
     style(axes)
-    rows = expected(congestions_of(outcome.forecast))
-    congested = np.zeros(len(values), dtype=bool)
-    for start, end in rows.loc[rows["kind"].str.endswith(kind), ["start_step", "end_step"]].to_numpy():
-        congested[start:end] = True
-    for step in np.flatnonzero(congested):
+    edges = step_edges(evening.index, TIME_ZONE)
+    values, limit, below = course.values, course.limit, course.below
+    for step in np.flatnonzero(values < limit if below else values > limit):
         axes.axvspan(edges[step], edges[step + 1], color=SHADE, linewidth=0.0, zorder=0)
-    axes.stairs(values, edges, color=colour, linewidth=1.8, baseline=None)
+    axes.stairs(values, edges, color=course.colour, linewidth=1.8, baseline=None)
     axes.axhline(limit, color=LIMIT, linewidth=1.3)
+    changed = np.where(np.abs(course.relieved - values) > 1e-9, course.relieved, np.nan)
+    axes.stairs(changed, edges, color=PLANNED, linewidth=2.2, baseline=None, label=_relief(evening, outcome))
     low, high = min(float(values.min()), limit), max(float(values.max()), limit)
     room = 0.12 * (high - low)
-    axes.set_ylim(low - 1.6 * room, high + 1.6 * room)
-    below = kind == "VOLTAGE"
+    axes.set_ylim(low - 1.6 * room, high + 2.2 * room)
     axes.annotate(
         "limit", (float(edges[-1]), limit), (-3.0, -3.0 if below else 3.0), textcoords="offset points", ha="right",
         va="top" if below else "bottom", fontsize=SMALL, color=LIMIT,
     )  # fmt: skip
     axes.yaxis.set_major_locator(MaxNLocator(4))
+    if outcome.proofs:
+        axes.legend(loc="upper center" if below else "lower center", frameon=False, fontsize=SMALL, handlelength=2.4)
     time_axis(axes, edges, TIME_ZONE)
+
+
+def _relief(evening: Evening, outcome: EveningOutcome) -> str:
+    """The relief that is shown."""
+    if not outcome.proofs:
+        return ""
+    proof = outcome.proofs[0]
+    return f"with −{proof.relief_kw.max():.0f} kW at {evening.village.name_of(proof.congestion['relief_bus_id'])}"
 
 
 def _headline(evening: Evening, outcome: EveningOutcome) -> str:

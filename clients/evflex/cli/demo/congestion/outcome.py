@@ -56,9 +56,9 @@ class EveningOutcome:
         return voltage_of(self.flow).min(axis=1)
 
     @property
-    def left(self) -> list[int]:
-        """For each proof, how many buses and branches still break a limit with its relief."""
-        return [broken_count(proof.flow, self.limits) for proof in self.proofs]
+    def left(self) -> list[list[str]]:
+        """For each proof the buses and branches that still break a limit with its relief."""
+        return [broken_elements(proof.flow, self.limits) for proof in self.proofs]
 
 
 def congestions_of(forecast: CongestionForecast, contingency_id: str = "") -> pd.DataFrame:
@@ -90,6 +90,14 @@ def relief_of(forecast: CongestionForecast, congestion: int) -> pd.Series:
     return pd.Series(forecast.relief.loc[congestion, "relief_needed_kw"])
 
 
+def hours_of(forecast: CongestionForecast, rows: pd.DataFrame) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """From when until when congestions break their limit as expected: steps that are merely likely need no relief."""
+    relief_kw = forecast.relief["relief_needed_kw"]
+    times = relief_kw.index.get_level_values("time")
+    needed = times[(relief_kw != 0.0).to_numpy() & relief_kw.index.get_level_values("congestion").isin(rows.index)]
+    return needed.min(), needed.max() + pd.Timedelta(forecast.time_grid.step_duration)
+
+
 def worst_value(flow: PowerFlow, congestion: pd.Series, steps: pd.Index) -> float:
     """The worst loading or voltage of a congestion's element over some steps."""
     element = congestion["element_id"]
@@ -100,13 +108,13 @@ def worst_value(flow: PowerFlow, congestion: pd.Series, steps: pd.Index) -> floa
     return float(loading_of(flow).loc[steps, element].max())
 
 
-def broken_count(flow: PowerFlow, limits: CongestionLimits) -> int:
-    """Buses and branches that break a limit in some step."""
+def broken_elements(flow: PowerFlow, limits: CongestionLimits) -> list[str]:
+    """Branches and buses that break a limit in some step."""
     voltage_pu, loading = voltage_of(flow), loading_of(flow)
+    over = (loading > (limits.max_loading_ratio or 1.0) + _ROUNDING).any()
     low = (voltage_pu < (limits.voltage_min_pu or 0.9) - _ROUNDING).any()
     high = (voltage_pu > (limits.voltage_max_pu or 1.1) + _ROUNDING).any()
-    over = (loading > (limits.max_loading_ratio or 1.0) + _ROUNDING).any()
-    return int((low | high).sum() + over.sum())
+    return [*map(str, loading.columns[over]), *map(str, voltage_pu.columns[low | high])]
 
 
 def voltage_of(flow: PowerFlow) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from evflex.cli.demo.congestion.outcome import (
     Proof,
     congestions_of,
     expected,
+    hours_of,
     loading_of,
     relief_of,
     voltage_of,
@@ -26,11 +27,12 @@ NOTE = (
     "same in every run. Probabilities are those of independent normal deviations at each house. Relief is what must be "
     "drawn less at the bus that is named; less is drawn when cars wait."
 )
+# What is congested, one and several.
 _KINDS = {
-    "LINE_OVERLOAD": "cable overloaded",
-    "TRANSFORMER_OVERLOAD": "transformer overloaded",
-    "UNDERVOLTAGE": "voltage too low",
-    "OVERVOLTAGE": "voltage too high",
+    "LINE_OVERLOAD": ("cable above its rating", "cables above their rating"),
+    "TRANSFORMER_OVERLOAD": ("transformer above its rating", "transformers above their rating"),
+    "UNDERVOLTAGE": ("house with too little voltage", "houses with too little voltage"),
+    "OVERVOLTAGE": ("house with too much voltage", "houses with too much voltage"),
 }
 
 
@@ -49,21 +51,19 @@ def print_story(console: Console, evening: Evening, outcome: EveningOutcome) -> 
         f"{evening.car_count} of them with a car that charges; together up to {drawn_kw.max():.0f} kW",
         title_justify="left", title_style="bold", header_style="", pad_edge=False,
     )  # fmt: skip
-    for heading in ("congestion", "worst at", "when", "elements"):
-        table.add_column(heading)
-    for heading in ("value", "limit", "probability", "relief"):
-        table.add_column(heading, justify="right")
-    table.add_column("at")
+    for heading in ("congested", "worst", "when", "likely", "relief"):
+        table.add_column(heading, justify="right" if heading == "likely" else "left")
     rows = congestions_of(outcome.forecast)
     for number, worst in worst_of_each_kind(rows).iterrows():
         alike = expected(rows[rows["kind"] == worst["kind"]])
-        relief_kw = relief_of(outcome.forecast, int(str(number))).max()
+        begin, end = hours_of(outcome.forecast, alike)
         table.add_row(
-            _KINDS[worst["kind"]], village.name_of(worst["element_id"]),
-            f"{clock(alike['start_time'].min())} to {clock(alike['end_time'].max())}", str(len(alike)),
-            amount(worst["kind"], worst["worst_value"]), amount(worst["kind"], worst["limit"]),
-            f"{100.0 * worst['probability']:.0f} %", f"{relief_kw:.1f} kW", village.name_of(worst["relief_bus_id"]),
-        )  # fmt: skip
+            _counted(worst["kind"], village.known(alike["element_id"])),
+            f"{_amount(worst['kind'], worst['worst_value'])}, {village.name_of(worst['element_id'])}",
+            f"{_clock(begin)} to {_clock(end)}",
+            _percent(worst["probability"]),
+            f"{relief_of(outcome.forecast, int(str(number))).max():.1f} kW, {village.name_of(worst['relief_bus_id'])}",
+        )
     console.print(table)
     for line in (*_possible(outcome, village), *_proven(outcome, village), *_outages(outcome, evening)):
         console.print(line, highlight=False)
@@ -116,26 +116,16 @@ def write_congestions(evening: Evening, outcome: EveningOutcome, path: Path) -> 
     table.to_csv(path, index=False, lineterminator="\n")
 
 
-def amount(kind: str, value: float) -> str:
-    """A loading in per cent, or a voltage in V."""
-    return f"{NOMINAL_V * value:.0f} V" if kind.endswith("VOLTAGE") else f"{100.0 * value:.0f} %"
-
-
-def clock(time: pd.Timestamp) -> str:
-    """Local time of day."""
-    return f"{time.tz_convert(TIME_ZONE):%H:%M}"
-
-
 def _possible(outcome: EveningOutcome, village: Village) -> list[str]:
     """What holds as expected and may still break."""
     rows = congestions_of(outcome.forecast)
-    sure = expected(rows)
+    doubtful = rows[~rows.index.isin(expected(rows).index) & rows["element_id"].isin(village.known(rows["element_id"]))]
     lines = []
-    for kind, group in rows[~rows.index.isin(sure.index)].groupby("kind", sort=False):
-        likely = group.loc[group["probability"].idxmax()]
+    for kind, group in doubtful.groupby("kind", sort=False):
+        likely = group.sort_values("probability").iloc[-1]
         lines.append(
-            f"may happen too: {_KINDS[str(kind)]} at {len(group)} more, most likely "
-            f"{village.name_of(likely['element_id'])} ({100.0 * likely['probability']:.0f} %)"
+            f"may come on top: {_counted(str(kind), list(group['element_id']))}, most likely "
+            f"{village.name_of(likely['element_id'])} ({_percent(likely['probability'])})"
         )
     return lines
 
@@ -145,14 +135,14 @@ def _proven(outcome: EveningOutcome, village: Village) -> list[str]:
     return [_tried(proof, left, village) for proof, left in zip(outcome.proofs, outcome.left, strict=True)]
 
 
-def _tried(proof: Proof, left: int, village: Village) -> str:
+def _tried(proof: Proof, left: list[str], village: Village) -> str:
     congestion = proof.congestion
-    what = "transformer" if congestion["kind"] == "TRANSFORMER_OVERLOAD" else village.name_of(congestion["element_id"])
-    before, after = (amount(congestion["kind"], value) for value in (congestion["worst_value"], proof.value))
-    rest = "nothing is congested then" if left == 0 else f"{left} elements stay congested"
+    before, after = (_amount(congestion["kind"], value) for value in (congestion["worst_value"], proof.value))
+    names = [village.name_of(element) for element in village.known(left)]
+    rest = f"still congested: {', '.join(names)}" if names else "nothing is congested any more"
     return (
-        f"relief tried by another power flow: up to {proof.relief_kw.max():.1f} kW less at "
-        f"{village.name_of(congestion['relief_bus_id'])} brings {what} from {before} to {after}; {rest}"
+        f"tried: up to {proof.relief_kw.max():.1f} kW less at {village.name_of(congestion['relief_bus_id'])} brings "
+        f"{village.name_of(congestion['element_id'])} from {before} to {after}; {rest}"
     )
 
 
@@ -164,15 +154,16 @@ def _outage(outcome: EveningOutcome, evening: Evening, branch_id: str) -> str:
     """What the outage of a branch does."""
     village, forecast = evening.village, outcome.forecast
     islands = forecast.islands[forecast.islands["contingency_id"] == branch_id]
-    dark = sum(len(buses) for buses in islands["bus_ids"])
-    told = [f"{dark} buses dark" if dark else "the tie feeds all of them"]
+    dark = [bus for buses in islands["bus_ids"] for bus in village.known(buses)]
+    told = [f"{len(dark)} houses without supply" if dark else "the tie supplies all houses"]
     rows = expected(congestions_of(forecast, branch_id))
+    rows = rows[rows["element_id"].isin(village.known(rows["element_id"]))]
     for kind, group in rows.groupby("kind", sort=False):
-        worst = group.loc[group["excess_ratio"].idxmax()]
-        relief = forecast.relief["relief_needed_kw"].reindex(group.index, level="congestion").max()
+        worst = group.sort_values("excess_ratio").iloc[-1]
+        relief_kw = forecast.relief.loc[group.index, "relief_needed_kw"].max()
         told.append(
-            f"{_KINDS[str(kind)]} at {len(group)}, worst {amount(str(kind), worst['worst_value'])} at "
-            f"{village.name_of(worst['element_id'])} (up to {relief:.1f} kW of relief)"
+            f"{_counted(str(kind), list(group['element_id']))}, worst {_amount(str(kind), worst['worst_value'])} at "
+            f"{village.name_of(worst['element_id'])}, relief up to {relief_kw:.1f} kW"
         )
     unsolved = int((forecast.not_converged["contingency_id"] == branch_id).sum())
     if unsolved:
@@ -180,6 +171,26 @@ def _outage(outcome: EveningOutcome, evening: Evening, branch_id: str) -> str:
     if len(told) == 1:
         told.append("no limit is broken")
     return f"without {village.name_of(branch_id)}: {'; '.join(told)}"
+
+
+def _counted(kind: str, elements: list[str]) -> str:
+    one, several = _KINDS[kind]
+    count = len(set(elements))
+    return f"{count} {one if count == 1 else several}"
+
+
+def _amount(kind: str, value: float) -> str:
+    """A loading in per cent, or a voltage in V."""
+    return f"{NOMINAL_V * value:.1f} V" if kind.endswith("VOLTAGE") else f"{100.0 * value:.1f} %"
+
+
+def _percent(ratio: float) -> str:
+    return f"{100.0 * ratio:.0f} %"
+
+
+def _clock(time: pd.Timestamp) -> str:
+    """Local time of day."""
+    return f"{time.tz_convert(TIME_ZONE):%H:%M}"
 
 
 def _slug(street: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -63,14 +64,19 @@ class Village:
 
     def place(self, bus_id: str) -> tuple[float, float]:
         """Where a bus lies."""
-        return float(self.buses.at[bus_id, "x"]), float(self.buses.at[bus_id, "y"])
+        x, y = self.buses.loc[bus_id, ["x", "y"]].astype(np.float64)
+        return x, y
+
+    def known(self, element_ids: Iterable[str]) -> list[str]:
+        """Those of some buses and branches that people know: not the joints of cables below the street."""
+        return [element for element in element_ids if element not in self.buses.index or element in self.houses]
 
     def name_of(self, element_id: str) -> str:
         """What people call a bus or a branch: houses by their address, cables by the stretch that they lie in."""
         if element_id == TRANSFORMER:
             return "transformer"
         if element_id in self.lines.index:
-            return f"cable {self.lines.at[element_id, 'name']}"
+            return f"cable {self.lines.at[element_id, 'name']!s}"
         return str(self.buses.at[element_id, "name"])
 
 
