@@ -10,6 +10,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from evflex.engine.grid import probability
 from evflex.engine.grid.congestion_model import CongestionKind, CongestionOptions, CongestionProblem
 from evflex.engine.grid.congestion_report import Congestion, CongestionForecast
 from evflex.engine.grid.forecast_congestion import forecast_congestion
@@ -99,9 +100,9 @@ def test_probabilities_are_those_of_plain_samples(seed: int) -> None:
             q = problem.q_kvar[step] + problem.q_std_kvar[step] * random.standard_normal((_PLAIN, 12))
             flow = run_power_flow(grid, p, q)
             reported = _reported(found, contingency, step)
-            for key, (congestion, probability) in reported.items():
+            for key, (congestion, estimate) in reported.items():
                 plain = float(_breaks(flow, congestion).mean())
-                assert probability == pytest.approx(plain, abs=0.02), key
+                assert estimate == pytest.approx(plain, abs=0.02), key
                 in_doubt += 0.02 < plain < 0.98
             _assert_rest_is_unlikely(problem, flow, reported)
     assert in_doubt > 20
@@ -201,3 +202,13 @@ def test_the_same_seed_gives_the_same_answer() -> None:
     problem = _random_problem(7)
     one, other = (forecast_congestion(problem, replace(_NO_RELIEF, seed=3)) for _ in range(2))
     assert [c.probability for c in one.congestions] == [c.probability for c in other.congestions]
+
+
+def test_slopes_too_many_to_keep_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = _random_problem(5)
+    whole = forecast_congestion(problem, _NO_RELIEF)
+    monkeypatch.setattr(probability, "_MOST_SLOPES", 1)
+    parts = forecast_congestion(problem, _NO_RELIEF)
+    assert len(whole.congestions) == len(parts.congestions)
+    for one, other in zip(whole.congestions, parts.congestions, strict=True):
+        np.testing.assert_allclose(one.step_probability, other.step_probability, atol=1e-3)

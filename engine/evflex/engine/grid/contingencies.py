@@ -77,8 +77,6 @@ def outage_state(
     if not (branches.from_closed[branch] and branches.to_closed[branch]):
         return None
     without = in_state(grid, [branch], [])
-    if without is None:  # pragma: no cover - opening a switch joins no sources
-        return None
     lost = grid.energised & ~without.energised
     if not lost.any() or not len(tie_branches):
         return ContingencyState(branch, without, (), np.flatnonzero(lost), 0)
@@ -86,19 +84,20 @@ def outage_state(
     return search.best(without, tie_branches)
 
 
-def in_state(grid: PreparedGrid, opened: Sequence[int], closed: Sequence[int]) -> PreparedGrid | None:
-    """The network with some branches opened and others closed; None where that joins sources of different voltage."""
+def in_state(grid: PreparedGrid, opened: Sequence[int], closed: Sequence[int]) -> PreparedGrid:
+    """The network with some branches opened and others closed.
+
+    Raises:
+        InvalidProblemError: Switches closed join sources of different voltage.
+    """
     branches = grid.network.branches
     from_closed, to_closed = branches.from_closed.copy(), branches.to_closed.copy()
     opening, closing = list(opened), list(closed)
     from_closed[opening] = to_closed[opening] = False
     from_closed[closing] = to_closed[closing] = True
-    if not (branches.kinds[opening + closing] == BranchKind.SWITCH).any():
-        return grid.switched(from_closed, to_closed)
-    try:
+    if (branches.kinds[opening + closing] == BranchKind.SWITCH).any():
         return prepare_grid(grid.network, from_closed, to_closed)
-    except InvalidProblemError:
-        return None
+    return grid.switched(from_closed, to_closed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,23 +164,28 @@ class _TieSearch:
         return [trial for trial in trials if trial is not None]
 
     def _trial(self, ties: tuple[int, ...]) -> _Trial | None:
-        """Close some ties; None where they feed nothing back."""
-        grid = in_state(self.grid, [self.branch], ties)
-        if grid is None:
+        """Close some ties; None where they feed nothing back, or join sources of different voltage."""
+        try:
+            grid = in_state(self.grid, [self.branch], ties)
+        except InvalidProblemError:
             return None
         left = self.lost & ~grid.energised
         if left.sum() == self.lost.sum():
             return None
         flows = CountedFlows(grid, self.limits)
-        flow = flows.run(self.p_kw, self.q_kvar)
-        self.solved += flows.solved
-        excess = self.limits.excess(flow)
-        excess[~self.limits.broken(excess)] = 0.0
         # of sets that leave no load unserved, that with fewer buses left
         unserved = float(unserved_kw(self.p_kw, np.flatnonzero(left)).sum()) + 1e-3 * float(left.sum())
-        unsolved = float((~flow.converged).sum())
-        violations = float((excess / self.limits.scale).sum())
-        return _Trial(ties, grid, (unserved, unsolved, violations, float(np.nansum(flow.losses_kw))))
+        unsolved = violations = losses = 0.0
+        for first in range(0, len(self.p_kw), flows.block_steps):
+            part = slice(first, first + flows.block_steps)
+            flow = flows.run(self.p_kw[part], self.q_kvar[part])
+            excess = self.limits.excess(flow)
+            excess[~self.limits.broken(excess)] = 0.0
+            unsolved += float((~flow.converged).sum())
+            violations += float((excess / self.limits.scale).sum())
+            losses += float(np.nansum(flow.losses_kw))
+        self.solved += flows.solved
+        return _Trial(ties, grid, (unserved, unsolved, violations, losses))
 
 
 def _best(trials: Sequence[_Trial]) -> _Trial | None:

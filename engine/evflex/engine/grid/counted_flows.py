@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from evflex.engine.grid.limits import Limits
@@ -11,6 +13,18 @@ from evflex.engine.supply_tree import FloatArray, IntArray
 
 # Numbers that a block of steps may hold in an array: 32 MiB.
 _BLOCK = 4_194_304
+
+
+class Slopes(NamedTuple):
+    """What 1 kW or kvar drawn more at each of J places changes; NaN where a step has no solution.
+
+    Attributes:
+        excess: Change of the excess in each column wanted, (J, c).
+        own_voltage: Change of the highest voltage of the place's own bus in pu, (J,).
+    """
+
+    excess: FloatArray
+    own_voltage: FloatArray
 
 
 class CountedFlows:
@@ -39,7 +53,7 @@ class CountedFlows:
 
     def slopes(
         self, p_kw: FloatArray, q_kvar: FloatArray, at: tuple[IntArray, ...], columns: IntArray, *, reactive: bool
-    ) -> FloatArray:
+    ) -> Slopes:
         """How excesses change with the power drawn at each of J places, by power flows with a little more there.
 
         Args:
@@ -48,22 +62,21 @@ class CountedFlows:
             at: Buses (J,), and phases (J,) where a phase is loaded alone; without them it is shared by all phases.
             columns: Columns of limits that are wanted, (c,).
             reactive: Whether reactive power is changed, instead of active.
-
-        Returns:
-            Change of excess per kW or kvar drawn more, (J, c); NaN where the step itself has no solution.
         """
         change = perturbation_kw(p_kw, q_kvar)
         share = change if len(at) == p_kw.ndim else change / p_kw.shape[-1]
-        out = np.empty((len(at[0]), len(columns)))
-        for first in range(0, len(out), self.block_steps):
-            part = slice(first, min(first + self.block_steps, len(out)))
-            count = part.stop - first
+        own_columns = self.limits.high_voltage_column(at[0])
+        values, own = np.empty((len(at[0]), len(columns))), np.empty(len(at[0]))
+        for first in range(0, len(own), self.block_steps):
+            part = slice(first, min(first + self.block_steps, len(own)))
+            rows = np.arange(part.stop - first)
             # the last row is the step itself
-            p, q = np.repeat(p_kw[None], count + 1, axis=0), np.repeat(q_kvar[None], count + 1, axis=0)
-            (q if reactive else p)[(np.arange(count), *(index[part] for index in at))] += share
-            excess = self.excess(p, q)[:, columns]
-            out[part] = (excess[:-1] - excess[-1]) / change
-        return out
+            p, q = np.repeat(p_kw[None], len(rows) + 1, axis=0), np.repeat(q_kvar[None], len(rows) + 1, axis=0)
+            (q if reactive else p)[(rows, *(index[part] for index in at))] += share
+            excess = self.excess(p, q)
+            values[part] = (excess[:-1, columns] - excess[-1, columns]) / change
+            own[part] = (excess[rows, own_columns[part]] - excess[-1, own_columns[part]]) / change
+        return Slopes(values, own)
 
 
 def perturbation_kw(p_kw: FloatArray, q_kvar: FloatArray) -> float:

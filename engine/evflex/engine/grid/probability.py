@@ -19,6 +19,8 @@ from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 # Deviations from sensitivities at another step are this much too small at most.
 _SCREEN = 1.3
+# Slopes that are kept at once: 128 MiB.
+_MOST_SLOPES = 16_777_216
 # Beyond so many deviations an expected violation is certain.
 _CERTAIN = 3.5
 # More samples are drawn while an estimate's standard error is above 0.4 percentage points.
@@ -50,13 +52,7 @@ def near_probabilities(
     steps = _telling_steps(flows, excess)
     if not len(columns) or not len(steps):
         return probability
-    at = np.unravel_index(uncertainty.place, p_kw.shape[1:])
-    slopes = np.stack([
-        [flows.slopes(p_kw[t], q_kvar[t], at, columns, reactive=reactive) for reactive in (False, True)]
-        for t in steps
-    ])  # fmt: skip
-    np.nan_to_num(slopes, copy=False)
-    near = _near(flows, excess[:, columns], columns, slopes, uncertainty, min_probability)
+    near, columns, slopes = _near(flows, p_kw, q_kvar, excess, columns, steps, uncertainty, min_probability)
     for t in np.flatnonzero(near.any(axis=1)).tolist():
         here = np.flatnonzero(near[t])
         estimate = _Estimate(flows, p_kw[t], q_kvar[t], uncertainty, t, columns[here], slopes[..., here])
@@ -112,20 +108,53 @@ def _telling_steps(flows: CountedFlows, excess: FloatArray) -> IntArray:
 
 
 def _near(
-    flows: CountedFlows, excess: FloatArray, columns: IntArray, slopes: FloatArray, uncertainty: Uncertainty,
-    min_probability: float,
-) -> BoolArray:  # fmt: skip
-    """Whether a limit is within some deviations, (T, c)."""
+    flows: CountedFlows, p_kw: FloatArray, q_kvar: FloatArray, excess: FloatArray, columns: IntArray, steps: IntArray,
+    uncertainty: Uncertainty, min_probability: float,
+) -> tuple[BoolArray, IntArray, FloatArray]:  # fmt: skip
+    """Which of some limits are within a few deviations of their value.
+
+    Returns:
+        Whether a limit is in a step, (T, c); columns of the c limits that are in any; and their slopes at the telling
+        steps, by active and reactive power, (R, 2, J, c).
+    """
+    at = np.unravel_index(uncertainty.place, p_kw.shape[1:])
+
+    def slopes(places: slice, wanted: IntArray) -> FloatArray:
+        """At the telling steps by active and reactive power, (R, 2, J, c)."""
+        some = tuple(index[places] for index in at)
+        rows = [
+            [flows.slopes(p_kw[t], q_kvar[t], some, wanted, reactive=reactive).excess for reactive in (False, True)]
+            for t in steps
+        ]
+        return np.nan_to_num(np.array(rows))
+
     p_variance, q_variance = uncertainty.p_std_kw**2, uncertainty.q_std_kvar**2
+    wanted = max(0.5, float(ndtri(1.0 - 0.5 * min_probability)))
+    # the slopes of all limits may be too many to keep, so most limits are left out by their largest variance first
+    at_once = max(1, _MOST_SLOPES // (2 * len(steps) * len(columns)))
+    largest = np.zeros(len(columns))
+    for first in range(0, len(at[0]), at_once):
+        places = slice(first, first + at_once)
+        of_places = slopes(places, columns)
+        by_p, by_q = _effects(flows, columns, of_places)
+        largest += np.einsum("j,jc->c", p_variance[:, places].max(axis=0), by_p)
+        largest += np.einsum("j,jc->c", q_variance[:, places].max(axis=0), by_q)
+    kept = np.flatnonzero(np.nanmax(excess[:, columns], axis=0) > -wanted * _SCREEN * np.sqrt(largest))
+    columns = columns[kept]
+    of_kept = of_places[..., kept] if at_once >= len(at[0]) else slopes(slice(None), columns)
+    by_p, by_q = _effects(flows, columns, of_kept)
+    deviation = _SCREEN * np.sqrt(p_variance @ by_p + q_variance @ by_q)
+    near = (excess[:, columns] > -wanted * deviation) & (excess[:, columns] < _CERTAIN * deviation)
+    return near, columns, of_kept
+
+
+def _effects(flows: CountedFlows, columns: IntArray, slopes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Squared slopes by active and by reactive power, (J, c): rather too large than too small."""
     by_p, by_q = (slopes**2).max(axis=0)
     # as a current turns against its voltage, the effects of active and reactive power change places
     turns = columns < flows.limits.branch_count
     both = by_p + by_q
-    variance = p_variance @ np.where(turns, both, by_p) + q_variance @ np.where(turns, both, by_q)
-    deviation = _SCREEN * np.sqrt(variance)
-    wanted = max(0.5, float(ndtri(1.0 - 0.5 * min_probability)))
-    near: BoolArray = (excess > -wanted * deviation) & (excess < _CERTAIN * deviation)
-    return near
+    return np.where(turns, both, by_p), np.where(turns, both, by_q)
 
 
 class _Estimate:

@@ -84,15 +84,12 @@ def _choices(
     slopes = np.zeros((len(needed), len(_SHARES)))
     if not len(candidates):
         return buses, slopes
-    own = flows.limits.high_voltage_column(candidates)
     for step in np.unique(runs.worst_step[needed]).tolist():
         at = np.flatnonzero(runs.worst_step[needed] == step)
-        columns = np.concatenate([runs.column[needed[at]], own])
-        effect = flows.slopes(p_kw[step], q_kvar[step], (candidates,), columns, reactive=False)
-        effect[np.isnan(effect)] = 0.0
+        effect = flows.slopes(p_kw[step], q_kvar[step], (candidates,), runs.column[needed[at]], reactive=False)
         negligible = _ROUNDING / perturbation_kw(p_kw[step], q_kvar[step])
-        softness = np.abs(np.diagonal(effect[:, len(at) :]))
-        for i, of_column in zip(at.tolist(), effect[:, : len(at)].T, strict=True):
+        softness = np.abs(np.nan_to_num(effect.own_voltage))
+        for i, of_column in zip(at.tolist(), np.nan_to_num(effect.excess).T, strict=True):
             size = np.abs(of_column)
             largest = float(size.max())
             if largest < negligible:
