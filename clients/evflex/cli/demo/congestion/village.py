@@ -64,7 +64,7 @@ class Village:
 
     def place(self, bus_id: str) -> tuple[float, float]:
         """Where a bus lies."""
-        x, y = self.buses.loc[bus_id, ["x", "y"]].astype(np.float64)
+        x, y = self.buses[["x", "y"]].to_numpy()[self.buses.index.get_loc(bus_id)].tolist()
         return x, y
 
     def known(self, element_ids: Iterable[str]) -> list[str]:
