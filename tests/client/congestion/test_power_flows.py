@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from evflex.client import (
+    DeadlineExceededError,
     Injections,
     InvalidRequestError,
     LimitExceededError,
@@ -305,6 +306,19 @@ def test_who_stops_reading_ends_the_call(client: Any, server: FakeServer) -> Non
     assert next(parts).first_step == 0
     parts.close()
     assert ended.wait(10.0)
+
+
+def test_a_flow_that_takes_too_long_is_told(client: Any, server: FakeServer) -> None:
+    def waiting(_request: Any, context: Any) -> Any:
+        ended = threading.Event()
+        context.add_callback(ended.set)
+        yield from flow_answers()[:2]
+        ended.wait(30.0)
+
+    server.on("RunPowerFlow", waiting)
+    with pytest.raises(DeadlineExceededError):
+        client.run_power_flow("n-1", P_KW, timeout_s=0.3)
+    assert len(server.calls) == 1
 
 
 def test_columns_go_back_to_the_tables_of_pandapower(client: Any, server: FakeServer) -> None:

@@ -36,9 +36,9 @@ class Congestion:
         worst_time: Start of that step (UTC).
         limit: The limit, in the unit of ``worst_value``.
         phase: Phase of the worst value; empty in a network of one phase.
-        relief_bus_id: Bus where the least change of power clears it.
+        relief_bus_id: Bus where the least change of power clears it; empty where no bus alone does.
         relief_needed_kw: By step of it what clears it in an AC power flow in kW: positive is to draw that much less at
-            ``relief_bus_id``, negative is to draw more.
+            ``relief_bus_id``, negative is to draw more; NaN where no bus alone does.
         probability: Share of scenarios in which it happens in some step, a ratio; None without uncertainty.
         step_probability: Share of scenarios in which it happens in each step of it; None without uncertainty.
     """

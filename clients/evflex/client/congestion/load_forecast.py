@@ -102,7 +102,8 @@ class LoadForecastRequest:
         """Kind of day of each step; none where there are no holidays, since the server knows the days of the week."""
         if not len(self.holidays):
             return []
-        holiday = pd.DatetimeIndex(local.date).isin(pd.DatetimeIndex(list(self.holidays)).normalize())
+        holidays = {pd.Timestamp(day).date() for day in self.holidays}
+        holiday = np.array([day in holidays for day in local.date])
         kinds = np.where(holiday | (local.dayofweek == _SUNDAY), 2, np.where(local.dayofweek == _SATURDAY, 1, 0))
         return [_DAY_TYPES[kind] for kind in kinds.tolist()]
 
