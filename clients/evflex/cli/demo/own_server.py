@@ -14,7 +14,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from evflex.cli.faults import RefusedError
 
-READY_TIMEOUT_S = 120.0
+# Kernels that are compiled for the first time take over a minute, on a busy machine several.
+READY_TIMEOUT_S = 600.0
 
 
 @contextmanager
