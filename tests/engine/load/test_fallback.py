@@ -89,3 +89,10 @@ def test_hours_within_hour_long_days_and_whole_days_are_steps_too() -> None:
     found = forecast_load(problem_of(days_kw, 7, step_s=86_400.0), QUICK)
     assert np.isfinite(found.quantile_kw).all()
     assert found.quantile_kw.shape == (2, 7, len(QUANTILES))
+
+
+@pytest.mark.parametrize("days", [1, 7, 14, 17, 20, 25, 30])
+def test_a_history_of_any_length_has_a_forecast(days: int) -> None:
+    found = forecast_load(problem_of(households(2, days), 24), QUICK)
+    assert np.isfinite(found.quantile_kw).all()
+    assert (np.diff(found.quantile_kw, axis=2) >= 0.0).all()

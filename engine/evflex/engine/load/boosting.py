@@ -54,6 +54,8 @@ def train(panel: Panel, samples: Samples, end: int, quantiles: FloatArray) -> Bo
     """Train on samples whose targets lie before step ``end`` and have a reading."""
     levels = levels_before(panel, end)
     rows = features(panel, samples, levels)
+    # of a short history no sample may have some lag at all, which trees must be spared
+    rows[:, np.isnan(rows).all(axis=0)] = 0.0
     wanted = panel.readings_kw[samples.meter, samples.target] / levels.level_kw[samples.meter]
     common = {
         "max_iter": _TREES, "learning_rate": _LEARNING_RATE, "max_leaf_nodes": _MOST_LEAVES,
