@@ -21,7 +21,8 @@ NAMES = [
     "rpc_share", "real_days", "ranking", "phases",
     "dispatch_million", "dispatch_v2g", "dispatch_elaad", "dispatch_objective", "dispatch_minimum", "dispatch_feeders",
     "dispatch_served", "capacity_rating", "capacity_answers", "capacity_hour", "capacity_booking",
-    "capacity_allocation", "capacity_residential", "load_forecast",
+    "capacity_allocation", "capacity_residential",
+    "power_flow", "three_phases", "losses", "n_minus_1", "relief", "power_flow_year", "load_forecast",
 ]  # fmt: skip
 OF_DISPATCH = ["dispatch_million", "dispatch_v2g", "dispatch_objective", "dispatch_minimum", "dispatch_feeders"]
 OF_ONE_PROCESS = ["lp_n1000", "milp_n100", "subsamples", "no_minimum", "quantum", "ranking"]
