@@ -49,7 +49,8 @@ def hand_made(
         np.zeros(bus_count), nowhere, nowhere, nowhere, nowhere,
     )  # fmt: skip
     branches = Branches(
-        tuple(f"branch{k}" for k in range(m)), kinds, np.array([a for a, _ in ends]), np.array([b for _, b in ends]),
+        tuple(f"branch{k}" for k in range(m)), kinds, np.array([a for a, _ in ends], dtype=np.int64),
+        np.array([b for _, b in ends], dtype=np.int64),
         column(r_pu) * impedance, column(x_pu) * impedance, np.zeros(m), 0.5 * column(b_pu), np.zeros(m),
         0.5 * column(b_pu), np.ones(m), np.zeros(m), closed, closed.copy(), unknown, unknown, column(rated_kva),
         np.full(m, int(ZeroSequence.THROUGH)), unknown, unknown, unknown, unknown, unknown, unknown,

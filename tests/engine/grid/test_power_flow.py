@@ -11,6 +11,7 @@ from evflex.engine.grid import FlowOptions, Network, PowerFlow, prepare_grid, ru
 from evflex.engine.validation import InvalidProblemError
 from evflex.engine.workers import Workers
 from tests.conftest import SOAK
+from tests.engine.grid.networks import hand_made
 from tests.engine.grid.random_networks import KINDS, RADIAL, random_network, scaled
 from tests.engine.grid.reference.balanced_reference import ReferenceFlow, reference_flow
 from tests.engine.grid.reference.three_phase_reference import reference_flow_3ph
@@ -170,3 +171,11 @@ def test_sources_that_switches_join_must_agree() -> None:
     )
     with pytest.raises(InvalidProblemError, match=r"sources\[1\]\.voltage_pu: must have the voltage of sources\[0\]"):
         prepare_grid(network)
+
+
+def test_a_source_alone_holds_its_voltage() -> None:
+    network = hand_made(1, [])
+    flow = run_power_flow(prepare_grid(network), np.array([[5.0]]), np.zeros((1, 1)))
+    assert flow.converged.all()
+    np.testing.assert_array_equal(flow.voltage_pu, network.sources.voltage_pu[None])
+    assert flow.branch_loading_ratio.shape == (1, 0)

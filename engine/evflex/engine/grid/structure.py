@@ -151,7 +151,7 @@ def _by_least_degree(
         by_degree[len(neighbours[i])].append(i)
     rows: list[tuple[int, set[int]]] = []
     least = 0
-    while least <= most:
+    while least <= min(most, len(neighbours)):
         if not by_degree[least]:
             least += 1
             continue
