@@ -104,7 +104,7 @@ class LoadForecastRequest:
             return []
         holidays = {pd.Timestamp(day).date() for day in self.holidays}
         holiday = np.array([day in holidays for day in local.date])
-        kinds = np.where(holiday | (local.dayofweek == _SUNDAY), 2, np.where(local.dayofweek == _SATURDAY, 1, 0))
+        kinds = np.where(holiday | (local.day_of_week == _SUNDAY), 2, np.where(local.day_of_week == _SATURDAY, 1, 0))
         return [_DAY_TYPES[kind] for kind in kinds.tolist()]
 
     def _weather(self, history: pd.DatetimeIndex, horizon: pd.DatetimeIndex) -> list[load_forecast_pb2.WeatherColumn]:
