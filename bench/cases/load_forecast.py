@@ -98,7 +98,6 @@ def _time_many(outcome: Outcome, setting: Setting, loads: Loads) -> None:
         run: Callable[[], None] = partial(_forecast, made, loads, history_kw, steps, setting)
         seconds = [timed(run) for _ in range(setting.pick(3 if at_most else 1))]
         outcome.seconds[f"{meters} meters, a day ahead"] = seconds
-        outcome.curves.setdefault(_OURS, []).append((meters, float(np.median(seconds))))
         outcome.add(
             key, f"Seconds for a year of {meters} meters, back-test included", float(np.median(seconds)), "s",
             at_most=at_most, peer=f"fastest {shown(min(seconds))}",
