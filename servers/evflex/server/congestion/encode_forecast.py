@@ -97,7 +97,7 @@ def encode_island(network: Network, found: ContingencyFindings, step_h: float) -
     )
     if found.island is not None:
         message.bus_ids.extend(bus_ids[i] for i in found.island.buses.tolist())
-        message.unserved_kwh = float(found.island.unserved_kw.sum()) * step_h
+        message.unserved_kwh = found.island.unserved_kwh(step_h)
     return message
 
 
