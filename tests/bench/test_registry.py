@@ -80,6 +80,15 @@ def test_a_case_with_a_server_of_its_own_runs_on_tiny_sites(name: str, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["three_phases", pytest.param("losses", marks=pytest.mark.shared_data)])
+def test_networks_are_measured(name: str, tmp_path: Path, quiet: Console) -> None:
+    assert run_cases([CASES[name]], Setting(quick=True), tmp_path, quiet) == 0
+    figures = json.loads((tmp_path / "results" / f"{name}.json").read_text(encoding="utf-8"))["figures"]
+    # a speed on few steps means nothing
+    assert [figure["key"] for figure in figures if figure["met"] is False and figure["unit"] != "×"] == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_DISPATCH)
 def test_a_dispatch_case_runs_on_tiny_fleets(name: str, tmp_path: Path, quiet: Console) -> None:
     assert run_cases([CASES[name]], Setting(quick=True), tmp_path, quiet) == 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from google.rpc import code_pb2
@@ -66,6 +67,22 @@ class PoolRun(Generic[Result]):
             self._outcome.append(work(cancel))
         except Exception as error:
             self._outcome.append(error)
+
+
+def in_order(begin: Callable[[int], PoolRun[Result]], count: int, ahead: int) -> Iterator[Result]:
+    """Results of so many runs in their order, the next of which are under way while the caller works with one.
+
+    Args:
+        begin: Begins the run of a number.
+        count: Number of runs.
+        ahead: Runs that are under way or wait for the caller, at least 1, so that memory stays bounded.
+    """
+    running = deque(begin(k) for k in range(min(ahead, count)))
+    for k in range(count):
+        result = running.popleft().result()
+        if k + ahead < count:
+            running.append(begin(k + ahead))
+        yield result
 
 
 def solve_time_s(settings: Settings, remaining_s: float) -> float:

@@ -76,6 +76,10 @@ class Island:
     buses: IntArray
     unserved_kw: FloatArray
 
+    def unserved_kwh(self, step_h: float) -> float:
+        """The same over all steps of a length in hours."""
+        return float(self.unserved_kw.sum()) * step_h
+
 
 @dataclass(frozen=True, slots=True)
 class NotConverged:

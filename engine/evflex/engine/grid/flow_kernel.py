@@ -8,11 +8,9 @@ import numpy as np
 
 from evflex.engine.grid.lanes import LANES
 from evflex.engine.grid.newton import Admittances, Pattern, Workspace, solve, start, workspace
+from evflex.engine.grid.switching_state import DEAD
 from evflex.engine.kernels import lane_inner_kernel, lane_kernel
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
-
-# See NodeKind.
-_DEAD = 3
 
 
 class BranchTable(NamedTuple):
@@ -42,7 +40,6 @@ class Flows(NamedTuple):
         loading: Loading of branches, (T, m).
         losses: Losses of branches in pu, (T,).
         converged: Whether a step was solved, (T,).
-        error: Largest mismatch left, in pu, (T,).
     """
 
     v_re: FloatArray
@@ -51,7 +48,6 @@ class Flows(NamedTuple):
     loading: FloatArray
     losses: FloatArray
     converged: BoolArray
-    error: FloatArray
 
 
 @lane_kernel
@@ -79,7 +75,6 @@ def flow_range(
         start(net, work)
         solve(pattern, net, work, tolerance_pu, most, error)
         for lane in range(count):
-            flows.error[t + lane] = error[lane]
             flows.converged[t + lane] = error[lane] < tolerance_pu
         _write_voltages(work, net, node_of_bus, t, count, flows)
         _write_branches(work, table, t, count, flows)
@@ -111,7 +106,7 @@ def _write_voltages(work: Workspace, net: Admittances, node_of_bus: IntArray, t:
         for lane in range(LANES):
             magnitude[i, 0, lane] = np.sqrt(work.voltage[i, 0, lane] ** 2 + work.voltage[i, 1, lane] ** 2)
     for i in range(net.kind.shape[0]):
-        if net.kind[i] == _DEAD:
+        if net.kind[i] == DEAD:
             for lane in range(LANES):
                 magnitude[i, 0, lane] = np.nan
     for lane in range(count):
@@ -120,7 +115,7 @@ def _write_voltages(work: Workspace, net: Admittances, node_of_bus: IntArray, t:
         if wants_complex:
             for bus in range(node_of_bus.shape[0]):
                 node = node_of_bus[bus]
-                dead = net.kind[node] == _DEAD
+                dead = net.kind[node] == DEAD
                 flows.v_re[t + lane, bus] = np.nan if dead else work.voltage[node, 0, lane]
                 flows.v_im[t + lane, bus] = np.nan if dead else work.voltage[node, 1, lane]
 
@@ -142,8 +137,8 @@ def _write_branches(work: Workspace, table: BranchTable, t: int, count: int, flo
             t_im = g_tf * a_im + b_tf * a_re + g_tt * c_im + b_tt * c_re
             lost = a_re * f_re + a_im * f_im + c_re * t_re + c_im * t_im
             losses[lane] += lost
-            squared_from = (f_re * f_re + f_im * f_im) * (of_from + of_power * (a_re * a_re + a_im * a_im))
-            squared_to = (t_re * t_re + t_im * t_im) * (of_to + of_power * (c_re * c_re + c_im * c_im))
+            squared_from = (f_re * f_re + f_im * f_im) * max(of_from, of_power * (a_re * a_re + a_im * a_im))
+            squared_to = (t_re * t_re + t_im * t_im) * max(of_to, of_power * (c_re * c_re + c_im * c_im))
             loading[lane] = np.sqrt(max(squared_from, squared_to))
         for lane in range(count):
             flows.loading[t + lane, k] = loading[lane]

@@ -54,14 +54,14 @@ class Injections:
     Attributes:
         step_count: Number of steps.
         bus_shape: Shape of the power of one step: (n,), or (n, 3) by phase.
-        p: Active power.
-        q: Reactive power.
+        p_kw: Active power.
+        q_kvar: Reactive power.
     """
 
     step_count: int
     bus_shape: tuple[int, ...]
-    p: _Drawn
-    q: _Drawn
+    p_kw: _Drawn
+    q_kvar: _Drawn
 
     @classmethod
     def of_network(cls, network: Network, step_count: int) -> Injections:
@@ -133,7 +133,7 @@ class Injections:
             Active power in kW and reactive power in kvar, each (stop − first, n), or (stop − first, n, 3) by phase.
         """
         shape = (stop - first, *self.bus_shape)
-        return self.p.block(first, stop).reshape(shape), self.q.block(first, stop).reshape(shape)
+        return self.p_kw.block(first, stop).reshape(shape), self.q_kvar.block(first, stop).reshape(shape)
 
 
 def deviations_of_rows(network: Network, rows: LoadRows, deviation: FloatArray) -> FloatArray:

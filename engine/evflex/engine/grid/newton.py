@@ -17,12 +17,10 @@ import numpy as np
 from evflex.engine.grid.admittance import ComplexArray
 from evflex.engine.grid.lanes import LANES
 from evflex.engine.grid.structure import Structure
-from evflex.engine.grid.switching_state import SwitchingState
+from evflex.engine.grid.switching_state import DEAD, GENERATOR, SwitchingState
 from evflex.engine.kernels import lane_inner_kernel
 from evflex.engine.supply_tree import FloatArray, IntArray
 
-# Of a node's kind, as kernels know it; see NodeKind.
-_LOAD, _GENERATOR, _SOURCE, _DEAD = 0, 1, 2, 3
 # A change of an angle or a logarithm beyond this is cut: Newton's steps from far away are too long.
 _LONGEST_STEP = 0.5
 
@@ -153,12 +151,12 @@ def mismatch(pattern: Pattern, net: Admittances, work: Workspace, error: FloatAr
         error[lane] = 0.0
     for i in range(pattern.unknown_count):
         kind = net.kind[i]
-        if kind == _DEAD:
+        if kind == DEAD:
             for lane in range(LANES):
                 right[i, 0, lane] = 0.0
                 right[i, 1, lane] = 0.0
             continue
-        holds = 0.0 if kind == _GENERATOR else 1.0
+        holds = 0.0 if kind == GENERATOR else 1.0
         for lane in range(LANES):
             p = (
                 voltage[i, 0, lane] * current[i, 0, lane]
@@ -188,7 +186,7 @@ def _assemble(pattern: Pattern, net: Admittances, work: Workspace) -> None:
                 factor[k, part, lane] = 0.0
     for i in range(unknown):
         g, b, kind = net.g_node[i], net.b_node[i], net.kind[i]
-        if kind == _DEAD:
+        if kind == DEAD:
             for lane in range(LANES):
                 factor[i, 0, lane] = 1.0
                 factor[i, 1, lane] = 0.0
@@ -204,7 +202,7 @@ def _assemble(pattern: Pattern, net: Admittances, work: Workspace) -> None:
             factor[i, 1, lane] = p + own_p
             factor[i, 2, lane] = p - own_p
             factor[i, 3, lane] = q + own_q
-        if kind == _GENERATOR:
+        if kind == GENERATOR:
             for lane in range(LANES):
                 factor[i, 2, lane] = 0.0
                 factor[i, 3, lane] = 1.0
@@ -221,10 +219,10 @@ def _assemble(pattern: Pattern, net: Admittances, work: Workspace) -> None:
 @lane_inner_kernel
 def _between(work: Workspace, k: int, i: int, j: int, g: float, b: float, kind: int, other: int) -> None:
     """∂S_i/∂(θ_j, ln|V_j|); a generator's own voltage stays, and nothing else holds its reactive power."""
-    if kind == _DEAD or other == _DEAD:
+    if kind == DEAD or other == DEAD:
         return
-    row = 0.0 if kind == _GENERATOR else 1.0
-    column = 0.0 if other == _GENERATOR else 1.0
+    row = 0.0 if kind == GENERATOR else 1.0
+    column = 0.0 if other == GENERATOR else 1.0
     voltage, factor = work.voltage, work.factor
     for lane in range(LANES):
         u_re = g * voltage[j, 0, lane] - b * voltage[j, 1, lane]

@@ -10,8 +10,12 @@ from evflex.engine.grid.admittance import ComplexArray
 from evflex.engine.grid.network import Network
 from evflex.engine.grid.newton import Pattern, pattern_of
 from evflex.engine.grid.structure import Structure
+from evflex.engine.grid.switching_state import nodal_admittances
 from evflex.engine.kernels import kernel
 from evflex.engine.supply_tree import BoolArray, FloatArray
+
+# A pivot this much below the admittances around it is none.
+_NO_PIVOT = 1e-12
 
 
 class PhaseFactor(NamedTuple):
@@ -47,24 +51,9 @@ def phase_factor(
     Returns:
         The factor, and the nodes from which zero-sequence current has no path to earth, (N,).
     """
-    branches, n = network.branches, structure.node_count
-    a, b = structure.node_of_bus[branches.from_bus], structure.node_of_bus[branches.to_bus]
-    on = np.flatnonzero(structure.edge_of_branch >= 0)
-    edge, forward = structure.edge_of_branch[on], structure.forward[on]
-    edges = structure.edge_first.shape[0]
-    y_node = np.zeros((n, 3), dtype=np.complex128)
-    y_first, y_second = np.zeros((edges, 3), dtype=np.complex128), np.zeros((edges, 3), dtype=np.complex128)
-    shunt = network.buses.shunt_g_pu + 1j * network.buses.shunt_b_pu
-    within = (structure.edge_of_branch < 0) & (a == b)
-    for sequence in range(3):
-        y = y_node[:, sequence]
-        np.add.at(y, structure.node_of_bus, shunt)
-        np.add.at(y, a, ports[sequence, :, 0])
-        np.add.at(y, b, ports[sequence, :, 3])
-        np.add.at(y, a[within], (ports[sequence, :, 1] + ports[sequence, :, 2])[within])
-        y_from_to, y_to_from = ports[sequence, on, 1], ports[sequence, on, 2]
-        np.add.at(y_first[:, sequence], edge, np.where(forward, y_from_to, y_to_from))
-        np.add.at(y_second[:, sequence], edge, np.where(forward, y_to_from, y_from_to))
+    n = structure.node_count
+    by_sequence = [nodal_admittances(network, structure, of_sequence) for of_sequence in ports]
+    y_node, y_first, y_second = (np.stack(parts, axis=1) for parts in zip(*by_sequence, strict=True))
     unknown = structure.unknown_count
     source = np.zeros((n, 3), dtype=np.complex128)
     source[unknown:, 1] = start[unknown:]
@@ -81,10 +70,6 @@ def phase_factor(
         )
     ]  # fmt: skip
     return PhaseFactor(parts[0], parts[1], parts[2], parts[3], parts[4]), floating
-
-
-# A pivot this much below the admittances around it is none.
-_NO_PIVOT = 1e-12
 
 
 @kernel

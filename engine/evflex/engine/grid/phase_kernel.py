@@ -19,8 +19,6 @@ from evflex.engine.kernels import lane_inner_kernel, lane_kernel
 from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 
 _HALF_ROOT_3 = 0.8660254037844386
-# A power below this in pu is none.
-_SMALLEST_SQUARE = 1e-24
 
 
 class PhaseBranches(NamedTuple):
@@ -51,7 +49,6 @@ class PhaseFlows(NamedTuple):
         loading: Loading of branches, of the phase that carries most, (T, m).
         losses: Losses of branches in pu, (T,).
         converged: Whether a step was solved, (T,).
-        error: Largest change of a voltage in the last round, in pu, (T,).
     """
 
     voltage: FloatArray
@@ -60,7 +57,6 @@ class PhaseFlows(NamedTuple):
     loading: FloatArray
     losses: FloatArray
     converged: BoolArray
-    error: FloatArray
 
 
 @lane_kernel
@@ -94,10 +90,23 @@ def phase_flow_range(
                 break
         _spread(pattern, factor, first_active, voltage)
         for lane in range(count):
-            flows.error[t + lane] = np.sqrt(change[lane])
             flows.converged[t + lane] = change[lane] < tolerance_pu * tolerance_pu
         _write_voltages(voltage, node_of_bus, dead, t, count, flows)
         _write_branches(voltage, table, t, count, flows)
+
+
+@lane_inner_kernel
+def _phases(at: FloatArray, lane: int) -> tuple[float, float, float, float, float, float]:
+    """Real and imaginary parts of L1, L2, L3 of what is given by sequence, (3, 2, LANES).
+
+    X_b and X_c = X0 − (X1 + X2) / 2 ∓ j √3/2 (X1 − X2).
+    """
+    x0_re, x0_im = at[0, 0, lane], at[0, 1, lane]
+    x1_re, x1_im, x2_re, x2_im = at[1, 0, lane], at[1, 1, lane], at[2, 0, lane], at[2, 1, lane]
+    mid_re, mid_im = x0_re - 0.5 * (x1_re + x2_re), x0_im - 0.5 * (x1_im + x2_im)
+    dif_re, dif_im = _HALF_ROOT_3 * (x1_im - x2_im), -_HALF_ROOT_3 * (x1_re - x2_re)
+    a_re, a_im = x0_re + x1_re + x2_re, x0_im + x1_im + x2_im
+    return a_re, a_im, mid_re + dif_re, mid_im + dif_im, mid_re - dif_re, mid_im - dif_im
 
 
 @lane_inner_kernel
@@ -131,14 +140,7 @@ def _inject(
         if not loaded or dead[i]:
             continue
         for lane in range(LANES):
-            v0_re, v0_im = voltage[i, 0, 0, lane], voltage[i, 0, 1, lane]
-            v1_re, v1_im = voltage[i, 1, 0, lane], voltage[i, 1, 1, lane]
-            v2_re, v2_im = voltage[i, 2, 0, lane], voltage[i, 2, 1, lane]
-            # V_b and V_c = V0 − (V1 + V2) / 2 ∓ j √3/2 (V1 − V2)
-            mid_re, mid_im = v0_re - 0.5 * (v1_re + v2_re), v0_im - 0.5 * (v1_im + v2_im)
-            dif_re, dif_im = _HALF_ROOT_3 * (v1_im - v2_im), -_HALF_ROOT_3 * (v1_re - v2_re)
-            a_re, a_im = v0_re + v1_re + v2_re, v0_im + v1_im + v2_im
-            b_re, b_im, c_re, c_im = mid_re + dif_re, mid_im + dif_im, mid_re - dif_re, mid_im - dif_im
+            a_re, a_im, b_re, b_im, c_re, c_im = _phases(voltage[i], lane)
             a_scale = 1.0 / (a_re * a_re + a_im * a_im)
             b_scale = 1.0 / (b_re * b_re + b_im * b_im)
             c_scale = 1.0 / (c_re * c_re + c_im * c_im)
@@ -225,27 +227,24 @@ def _spread(pattern: Pattern, factor: PhaseFactor, first_active: int, voltage: F
 def _write_voltages(
     voltage: FloatArray, node_of_bus: IntArray, dead: BoolArray, t: int, count: int, flows: PhaseFlows
 ) -> None:
-    squares = np.zeros((4, LANES))
+    told = np.zeros((4, LANES))
     wants_complex = flows.voltage.shape[0] > 0
     for bus in range(node_of_bus.shape[0]):
         i = node_of_bus[bus]
         for lane in range(LANES):
-            v0_re, v0_im = voltage[i, 0, 0, lane], voltage[i, 0, 1, lane]
+            a_re, a_im, b_re, b_im, c_re, c_im = _phases(voltage[i], lane)
             v1_re, v1_im = voltage[i, 1, 0, lane], voltage[i, 1, 1, lane]
             v2_re, v2_im = voltage[i, 2, 0, lane], voltage[i, 2, 1, lane]
-            mid_re, mid_im = v0_re - 0.5 * (v1_re + v2_re), v0_im - 0.5 * (v1_im + v2_im)
-            dif_re, dif_im = _HALF_ROOT_3 * (v1_im - v2_im), -_HALF_ROOT_3 * (v1_re - v2_re)
-            a_re, a_im = v0_re + v1_re + v2_re, v0_im + v1_im + v2_im
-            squares[0, lane] = np.sqrt(a_re * a_re + a_im * a_im)
-            squares[1, lane] = np.sqrt((mid_re + dif_re) ** 2 + (mid_im + dif_im) ** 2)
-            squares[2, lane] = np.sqrt((mid_re - dif_re) ** 2 + (mid_im - dif_im) ** 2)
-            squares[3, lane] = np.sqrt((v2_re * v2_re + v2_im * v2_im) / (v1_re * v1_re + v1_im * v1_im))
+            told[0, lane] = np.sqrt(a_re * a_re + a_im * a_im)
+            told[1, lane] = np.sqrt(b_re * b_re + b_im * b_im)
+            told[2, lane] = np.sqrt(c_re * c_re + c_im * c_im)
+            told[3, lane] = np.sqrt((v2_re * v2_re + v2_im * v2_im) / (v1_re * v1_re + v1_im * v1_im))
         if dead[i]:
-            squares[:] = np.nan
+            told[:] = np.nan
         for lane in range(count):
             for phase in range(3):
-                flows.magnitude[t + lane, bus, phase] = squares[phase, lane]
-            flows.unbalance[t + lane, bus] = squares[3, lane]
+                flows.magnitude[t + lane, bus, phase] = told[phase, lane]
+            flows.unbalance[t + lane, bus] = told[3, lane]
             if wants_complex:
                 for s in range(3):
                     for part in range(2):
@@ -277,7 +276,7 @@ def _write_branches(voltage: FloatArray, table: PhaseBranches, t: int, count: in
             if end == 1 and table.symmetric[k] and of_power == 0.0:
                 continue
             weight = of_from if end == 0 else of_to
-            _loading(voltage, own, current, weight, of_power, loading)
+            _loading(voltage[own], current, weight, of_power, loading)
         rated = of_power == of_power
         for lane in range(count):
             flows.loading[t + lane, k] = np.sqrt(loading[lane]) if rated else np.nan
@@ -286,26 +285,18 @@ def _write_branches(voltage: FloatArray, table: PhaseBranches, t: int, count: in
 
 
 @lane_inner_kernel
-def _loading(
-    voltage: FloatArray, own: int, current: FloatArray, weight: float, of_power: float, loading: FloatArray
-) -> None:
+def _loading(voltage: FloatArray, current: FloatArray, weight: float, of_power: float, loading: FloatArray) -> None:
     """Squared loading of the phase that carries most; a rated power is three times that of a phase."""
     for lane in range(LANES):
-        i0_re, i0_im = current[0, 0, lane], current[0, 1, lane]
-        i1_re, i1_im, i2_re, i2_im = current[1, 0, lane], current[1, 1, lane], current[2, 0, lane], current[2, 1, lane]
-        mid_re, mid_im = i0_re - 0.5 * (i1_re + i2_re), i0_im - 0.5 * (i1_im + i2_im)
-        dif_re, dif_im = _HALF_ROOT_3 * (i1_im - i2_im), -_HALF_ROOT_3 * (i1_re - i2_re)
-        a = (i0_re + i1_re + i2_re) ** 2 + (i0_im + i1_im + i2_im) ** 2
-        b, c = (mid_re + dif_re) ** 2 + (mid_im + dif_im) ** 2, (mid_re - dif_re) ** 2 + (mid_im - dif_im) ** 2
-        if of_power == 0.0:
-            loading[lane] = max(loading[lane], weight * max(a, max(b, c)))
-        else:
-            v0_re, v0_im = voltage[own, 0, 0, lane], voltage[own, 0, 1, lane]
-            v1_re, v1_im = voltage[own, 1, 0, lane], voltage[own, 1, 1, lane]
-            v2_re, v2_im = voltage[own, 2, 0, lane], voltage[own, 2, 1, lane]
-            mid_re, mid_im = v0_re - 0.5 * (v1_re + v2_re), v0_im - 0.5 * (v1_im + v2_im)
-            dif_re, dif_im = _HALF_ROOT_3 * (v1_im - v2_im), -_HALF_ROOT_3 * (v1_re - v2_re)
-            a *= (v0_re + v1_re + v2_re) ** 2 + (v0_im + v1_im + v2_im) ** 2
-            b *= (mid_re + dif_re) ** 2 + (mid_im + dif_im) ** 2
-            c *= (mid_re - dif_re) ** 2 + (mid_im - dif_im) ** 2
-            loading[lane] = max(loading[lane], of_power * max(a, max(b, c)))
+        a_re, a_im, b_re, b_im, c_re, c_im = _phases(current, lane)
+        a, b, c = a_re * a_re + a_im * a_im, b_re * b_re + b_im * b_im, c_re * c_re + c_im * c_im
+        loading[lane] = max(loading[lane], weight * max(a, max(b, c)))
+    if of_power == 0.0:
+        return
+    for lane in range(LANES):
+        a_re, a_im, b_re, b_im, c_re, c_im = _phases(current, lane)
+        u_re, u_im, v_re, v_im, w_re, w_im = _phases(voltage, lane)
+        a = (a_re * a_re + a_im * a_im) * (u_re * u_re + u_im * u_im)
+        b = (b_re * b_re + b_im * b_im) * (v_re * v_re + v_im * v_im)
+        c = (c_re * c_re + c_im * c_im) * (w_re * w_re + w_im * w_im)
+        loading[lane] = max(loading[lane], of_power * max(a, max(b, c)))

@@ -70,6 +70,13 @@ class PowerFlow:
     complex_voltage_pu: ComplexArray | None
     flows: BranchFlows | None
 
+    @property
+    def voltage_angle_deg(self) -> FloatArray:
+        """Angles of the voltages, which must be wanted as complex ones: (T, n) or (T, n, 3)."""
+        assert self.complex_voltage_pu is not None
+        angle: FloatArray = np.angle(self.complex_voltage_pu, deg=True)
+        return angle
+
 
 def run_power_flow(
     grid: PreparedGrid,
@@ -129,7 +136,7 @@ def _run_balanced(
     parts = (steps if options.complex_voltages or options.branch_flows else 0, n)
     out = Flows(
         np.empty(parts), np.empty(parts), np.empty((steps, n)), np.empty((steps, m)), np.empty(steps),
-        np.empty(steps, dtype=bool), np.empty(steps),
+        np.empty(steps, dtype=bool),
     )  # fmt: skip
 
     def solve(first: int, last: int) -> None:
@@ -157,7 +164,7 @@ def _run_phases(
     wanted = steps if options.complex_voltages or options.branch_flows else 0
     out = PhaseFlows(
         np.empty((wanted, n, 3, 2)), np.empty((steps, n, 3)), np.empty((steps, n)), np.empty((steps, m)),
-        np.empty(steps), np.empty(steps, dtype=bool), np.empty(steps),
+        np.empty(steps), np.empty(steps, dtype=bool),
     )  # fmt: skip
     draws = ((p_kw != 0.0) | (q_kvar != 0.0)).any(axis=(0, 2))
     first_active = min(grid.structure.node_of_bus[draws].tolist(), default=grid.structure.unknown_count)

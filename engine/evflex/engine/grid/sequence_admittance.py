@@ -13,8 +13,6 @@ from evflex.engine.grid.admittance import ComplexArray, open_ends, two_ports
 from evflex.engine.grid.network import Branches, BranchKind, ZeroSequence
 from evflex.engine.supply_tree import BoolArray
 
-ZERO, POSITIVE, NEGATIVE = 0, 1, 2
-
 
 def sequence_ports(branches: Branches, from_closed: BoolArray, to_closed: BoolArray) -> ComplexArray:
     """Admittances of each branch in each sequence.

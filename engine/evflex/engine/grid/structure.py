@@ -12,8 +12,9 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from evflex.engine.grid.admittance import ComplexArray
 from evflex.engine.grid.network import BranchKind, Network
-from evflex.engine.supply_tree import BoolArray, IntArray
+from evflex.engine.supply_tree import BoolArray, FloatArray, IntArray
 from evflex.engine.validation import InvalidProblemError, Violation
 
 _SAME_VOLTAGE_PU = 1e-9
@@ -108,21 +109,18 @@ def _groups(bus_count: int, ends: IntArray, others: IntArray) -> IntArray:
 
 
 def _check_sources(network: Network, group: IntArray) -> None:
-    held: dict[int, tuple[str, complex]] = {}
     sources, generators = network.sources, network.generators
-    turned = sources.voltage_pu * np.exp(1j * np.deg2rad(sources.angle_deg))
-    rows = [(f"sources[{i}]", b, v) for i, (b, v) in enumerate(zip(sources.bus, turned, strict=True))]
-    for path, bus, voltage in rows:
-        other = held.setdefault(int(group[bus]), (path, voltage))
-        if abs(other[1] - voltage) > _SAME_VOLTAGE_PU:
-            rule = f"must have the voltage of {other[0]}, to which closed switches join it"
-            raise InvalidProblemError([Violation(f"{path}.voltage_pu", rule)])
-    levels: dict[int, tuple[int, float]] = {}
-    for i, (bus, level) in enumerate(zip(generators.bus, generators.voltage_pu, strict=True)):
-        first, known = levels.setdefault(int(group[bus]), (i, float(level)))
-        if abs(known - level) > _SAME_VOLTAGE_PU:
-            rule = f"must be that of generators[{first}], to which closed switches join it"
-            raise InvalidProblemError([Violation(f"generators[{i}].voltage_pu", rule)])
+    _check_alike("sources", group[sources.bus], sources.voltage_pu * np.exp(1j * np.deg2rad(sources.angle_deg)))
+    _check_alike("generators", group[generators.bus], generators.voltage_pu)
+
+
+def _check_alike(table: str, group: IntArray, voltage_pu: FloatArray | ComplexArray) -> None:
+    first: dict[int, int] = {}
+    for i, joined in enumerate(group.tolist()):
+        other = first.setdefault(joined, i)
+        if abs(voltage_pu[i] - voltage_pu[other]) > _SAME_VOLTAGE_PU:
+            rule = f"must have the voltage of {table}[{other}], to which closed switches join it"
+            raise InvalidProblemError([Violation(f"{table}[{i}].voltage_pu", rule)])
 
 
 def _eliminate(

@@ -27,6 +27,10 @@ class NodeKind(IntEnum):
     DEAD = 3
 
 
+# The same for kernels.
+LOAD, GENERATOR, SOURCE, DEAD = (int(kind) for kind in NodeKind)
+
+
 @dataclass(frozen=True, slots=True)
 class SwitchingState:
     """Admittances of a network in a switching state, in the order of its structure's nodes and edges.
@@ -68,10 +72,39 @@ def switching_state(
     Returns:
         The state.
     """
-    branches, n, edges = network.branches, structure.node_count, structure.edge_first.shape[0]
+    branches, n = network.branches, structure.node_count
     ports = two_ports(branches, from_closed, to_closed)
+    kind = np.full(n, NodeKind.DEAD, dtype=np.int64)
+    start = np.zeros(n, dtype=np.complex128)
+    roots = structure.node_of_bus[network.sources.bus]
+    kind[roots] = NodeKind.SOURCE
+    start[roots] = network.sources.voltage_pu * np.exp(1j * np.deg2rad(network.sources.angle_deg))
+    through = from_closed & to_closed & (structure.edge_of_branch >= 0)
     a, b = structure.node_of_bus[branches.from_bus], structure.node_of_bus[branches.to_bus]
-    y_node = np.zeros(n, dtype=np.complex128)
+    _energise(a[through], b[through], ports[through], kind, start)
+    held = structure.node_of_bus[network.generators.bus]
+    holds = kind[held] == NodeKind.LOAD
+    kind[held[holds]] = NodeKind.GENERATOR
+    start[held[holds]] *= network.generators.voltage_pu[holds] / np.abs(start[held[holds]])
+    return SwitchingState(ports, *nodal_admittances(network, structure, ports), kind, start)
+
+
+def nodal_admittances(
+    network: Network, structure: Structure, ports: ComplexArray
+) -> tuple[ComplexArray, ComplexArray, ComplexArray]:
+    """The nodal admittance matrix of branches and shunts, of one sequence.
+
+    Args:
+        network: The network.
+        structure: Its structure.
+        ports: Two-ports of the branches, (m, 4).
+
+    Returns:
+        Its diagonal, (N,), and its entries (first, second) and (second, first) of each edge, (E,) each.
+    """
+    branches, edges = network.branches, structure.edge_first.shape[0]
+    a, b = structure.node_of_bus[branches.from_bus], structure.node_of_bus[branches.to_bus]
+    y_node = np.zeros(structure.node_count, dtype=np.complex128)
     np.add.at(y_node, structure.node_of_bus, network.buses.shunt_g_pu + 1j * network.buses.shunt_b_pu)
     np.add.at(y_node, a, ports[:, 0])
     np.add.at(y_node, b, ports[:, 3])
@@ -82,18 +115,7 @@ def switching_state(
     edge, forward = structure.edge_of_branch[on], structure.forward[on]
     np.add.at(y_first, edge, np.where(forward, ports[on, 1], ports[on, 2]))
     np.add.at(y_second, edge, np.where(forward, ports[on, 2], ports[on, 1]))
-    kind = np.full(n, NodeKind.DEAD, dtype=np.int64)
-    start = np.zeros(n, dtype=np.complex128)
-    roots = structure.node_of_bus[network.sources.bus]
-    kind[roots] = NodeKind.SOURCE
-    start[roots] = network.sources.voltage_pu * np.exp(1j * np.deg2rad(network.sources.angle_deg))
-    through = on[from_closed[on] & to_closed[on]]
-    _energise(a[through], b[through], ports[through], kind, start)
-    held = structure.node_of_bus[network.generators.bus]
-    holds = kind[held] == NodeKind.LOAD
-    kind[held[holds]] = NodeKind.GENERATOR
-    start[held[holds]] *= network.generators.voltage_pu[holds] / np.abs(start[held[holds]])
-    return SwitchingState(ports, y_node, y_first, y_second, kind, start)
+    return y_node, y_first, y_second
 
 
 @kernel
@@ -116,7 +138,7 @@ def _energise(a: IntArray, b: IntArray, ports: ComplexArray, kind: IntArray, sta
     queue = np.empty(n, dtype=np.int64)
     head, tail = 0, 0
     for i in range(n):
-        if kind[i] == 2:
+        if kind[i] == SOURCE:
             queue[tail] = i
             tail += 1
     while head < tail:
@@ -126,8 +148,8 @@ def _energise(a: IntArray, b: IntArray, ports: ComplexArray, kind: IntArray, sta
             branch = links[at]
             forward = a[branch] == i
             j = b[branch] if forward else a[branch]
-            if kind[j] == 3:
-                kind[j] = 0
+            if kind[j] == DEAD:
+                kind[j] = LOAD
                 if forward:
                     start[j] = -ports[branch, 2] * start[i] / ports[branch, 3]
                 else:

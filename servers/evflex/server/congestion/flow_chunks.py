@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from evflex.congestion.v1 import congestion_service_pb2, power_flow_pb2
 from evflex.engine.grid import FlowOptions, Network, PowerFlow
 from evflex.engine.supply_tree import FloatArray
@@ -97,12 +95,7 @@ def _wanted(outputs: power_flow_pb2.PowerFlowOutputs, phase_count: int) -> tuple
 
 
 def _values(name: str, flow: PowerFlow) -> FloatArray:
-    values: FloatArray
-    if name == _ANGLE:
-        assert flow.complex_voltage_pu is not None
-        values = np.angle(flow.complex_voltage_pu, deg=True)
-    else:
-        values = getattr(flow.flows if name in _POWERS or name in _CURRENTS else flow, name)
+    values: FloatArray = getattr(flow.flows if name in _POWERS or name in _CURRENTS else flow, name)
     return values
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -23,7 +22,7 @@ from evflex.server.engine_port import CongestionEngine
 from evflex.server.errors import invalid_problem, limit_exceeded
 from evflex.server.fields import refuse
 from evflex.server.metrics import Metrics
-from evflex.server.pool_run import PoolRun
+from evflex.server.pool_run import PoolRun, in_order
 from evflex.server.settings import Settings
 from evflex.server.solve_pool import Lane, SolvePool
 from evflex.server.store.networks import NetworkRow
@@ -108,21 +107,16 @@ class FlowRunner:
     ) -> Iterator[tuple[int, PowerFlow]]:
         """First step and flow of each block, in order; the next are solved while the caller works with one."""
         steps = injections.step_count
+        starts = range(0, steps, chunks.steps_per_block)
 
-        def begun(first: int) -> PoolRun[PowerFlow]:
+        def begun(block: int) -> PoolRun[PowerFlow]:
             def solve(_: threading.Event) -> PowerFlow:
-                p_kw, q_kvar = injections.block(first, min(first + chunks.steps_per_block, steps))
+                p_kw, q_kvar = injections.block(starts[block], min(starts[block] + chunks.steps_per_block, steps))
                 return self.engine.run_power_flow(of.grid, p_kw, q_kvar, chunks.options)
 
             return PoolRun(lane, call, solve, self.settings)
 
-        starts = range(0, steps, chunks.steps_per_block)
-        running = deque(begun(first) for first in starts[: self._ahead])
-        for k, first in enumerate(starts):
-            flow = running.popleft().result()
-            if k + self._ahead < len(starts):
-                running.append(begun(starts[k + self._ahead]))
-            yield first, flow
+        return zip(starts, in_order(begun, len(starts), self._ahead), strict=True)
 
 
 def check_steps(request: _Request | congestion_service_pb2.ForecastCongestionRequest, settings: Settings) -> None:

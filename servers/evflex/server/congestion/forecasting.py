@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -33,7 +32,7 @@ from evflex.server.engine_port import CongestionEngine
 from evflex.server.errors import invalid_problem, limit_exceeded
 from evflex.server.fields import check_request_id, refuse
 from evflex.server.metrics import Metrics
-from evflex.server.pool_run import PoolRun
+from evflex.server.pool_run import PoolRun, in_order
 from evflex.server.settings import Settings
 from evflex.server.solve_pool import Lane, SolvePool
 from evflex.server.store.forecasts import ForecastRow, ForecastStore
@@ -134,13 +133,7 @@ class CongestionForecaster:
 
             return PoolRun(lane, call, find, self.settings)
 
-        count = len(search.contingencies)
-        running = deque(begun(position) for position in range(min(ahead, count)))
-        for position in range(count):
-            found = running.popleft().result()
-            if position + ahead < count:
-                running.append(begun(position + ahead))
-            yield found
+        return in_order(begun, len(search.contingencies), ahead)
 
     def _stored_answer(self, row: ForecastRow, request: _Request) -> Iterator[_Response]:
         for message in stored_chunks(self.store.blocks(row), return_worst=request.return_worst):

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from google.rpc import code_pb2
 
-from evflex.server.errors import ServiceError, not_found
 from evflex.server.store.database import Database
 from evflex.server.store.paging import newest_first, next_sequence
-from evflex.server.store.requests import RequestKey, check_etag, common_values, find_request, log_request, may_be_uuid
+from evflex.server.store.records import earlier_answer, log_deletion, row_to_delete
+from evflex.server.store.requests import RequestKey, common_values, log_request, may_be_uuid
 from evflex.server.store.retention import Retention
 from evflex.server.store.tables import allocations, capacity_requests
 
@@ -140,30 +139,20 @@ class AllocationStore:
             ServiceError: NOT_FOUND, ABORTED for another etag, or ALREADY_EXISTS for a reused request id.
         """
         with self._database.writing() as connection:
-            if find_request(connection, capacity_requests, key) is not None:
-                return
-            row = _find(connection, allocation_id)
-            if row is None or row.tenant_id != key.tenant_id or not may_use_area(row.area_id):
-                raise not_found("allocation", allocation_id)
-            check_etag("allocation", etag, row.etag)
-            if check_only:
+            row = row_to_delete(
+                connection, capacity_requests, key, "allocation", allocation_id,
+                lambda: _find_own(connection, key.tenant_id, allocation_id), etag,
+                may_use_area=may_use_area, check_only=check_only,
+            )  # fmt: skip
+            if row is None:
                 return
             connection.execute(allocations.delete().where(allocations.c.allocation_id == allocation_id))
-            common = common_values(key.tenant_id, row.area_id, now_unix_us)
-            log_request(connection, capacity_requests, key, {**common, "resource_id": allocation_id, "answer": b""})
+            log_deletion(connection, capacity_requests, key, row.area_id, allocation_id, now_unix_us)
             self._retention.prune(connection, now_unix_us)
 
 
 def _find_answer(connection: sa.Connection, key: RequestKey) -> AllocationRow | None:
-    request = find_request(connection, capacity_requests, key)
-    if request is None:
-        return None
-    row = _find(connection, str(request.resource_id))
-    if row is None:
-        raise ServiceError(
-            code_pb2.NOT_FOUND, "ALLOCATION_DELETED", "the allocation of this request_id has been deleted"
-        )
-    return row
+    return earlier_answer(connection, capacity_requests, key, "allocation", lambda name: _find(connection, name))
 
 
 def _find(connection: sa.Connection, allocation_id: str) -> AllocationRow | None:
@@ -171,3 +160,8 @@ def _find(connection: sa.Connection, allocation_id: str) -> AllocationRow | None
         return None
     row = connection.execute(sa.select(allocations).where(allocations.c.allocation_id == allocation_id)).first()
     return None if row is None else AllocationRow(**row._mapping)
+
+
+def _find_own(connection: sa.Connection, tenant_id: str, allocation_id: str) -> AllocationRow | None:
+    row = _find(connection, allocation_id)
+    return row if row is not None and row.tenant_id == tenant_id else None

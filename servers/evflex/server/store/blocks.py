@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 import sqlalchemy as sa
 
+from evflex.server.errors import ServiceError
 from evflex.server.store.database import Database
 from evflex.server.store.requests import common_values
 from evflex.server.store.tables import blocks
@@ -48,6 +50,18 @@ def read_block(connection: sa.Connection, set_id: str, index: int) -> bytes | No
 def delete_blocks(connection: sa.Connection, set_id: str) -> None:
     """Delete a set."""
     connection.execute(blocks.delete().where(blocks.c.set_id == set_id))
+
+
+@contextmanager
+def undone_on_failure(database: Database, set_id: str) -> Iterator[None]:
+    """Delete a set when what would refer to it is not written."""
+    try:
+        yield
+    except BaseException:
+        # where even this fails it is pruned later
+        with suppress(ServiceError), database.writing() as connection:
+            delete_blocks(connection, set_id)
+        raise
 
 
 def new_set_id() -> str:

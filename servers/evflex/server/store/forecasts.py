@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 import sqlalchemy as sa
-from google.rpc import code_pb2
 
-from evflex.server.errors import ServiceError, not_found
-from evflex.server.store.blocks import delete_blocks, new_set_id, read_block, write_blocks
+from evflex.server.errors import not_found
+from evflex.server.store.blocks import delete_blocks, new_set_id, read_block, undone_on_failure, write_blocks
 from evflex.server.store.database import Database
 from evflex.server.store.paging import newest_first, next_sequence
-from evflex.server.store.requests import RequestKey, check_etag, common_values, find_request, log_request, may_be_uuid
+from evflex.server.store.records import earlier_answer, log_deletion, row_to_delete
+from evflex.server.store.requests import RequestKey, common_values, log_request, may_be_uuid
 from evflex.server.store.retention import Retention
 from evflex.server.store.tables import congestion_forecasts, congestion_requests
 
@@ -80,7 +79,7 @@ class ForecastStore:
         """
         forecast_id = new_set_id()
         tenant_id = new.key.tenant_id
-        try:
+        with undone_on_failure(self._database, forecast_id):
             write_blocks(self._database, forecast_id, tenant_id, new.area_id, new.create_time_unix_us, blocks)
             with self._database.writing() as connection:
                 earlier = _find_answer(connection, new.key)
@@ -101,11 +100,6 @@ class ForecastStore:
                 log_request(connection, congestion_requests, new.key, logged)
                 self._retention.prune(connection, new.create_time_unix_us)
                 return ForecastRow(**row), True
-        except BaseException:
-            # where even this fails they are pruned later
-            with suppress(ServiceError), self._database.writing() as connection:
-                delete_blocks(connection, forecast_id)
-            raise
 
     def find_answer(self, key: RequestKey) -> ForecastRow | None:
         """The forecast that an earlier request with this id and payload got.
@@ -173,29 +167,23 @@ class ForecastStore:
             ServiceError: NOT_FOUND, ABORTED for another etag, or ALREADY_EXISTS for a reused request id.
         """
         with self._database.writing() as connection:
-            if find_request(connection, congestion_requests, key) is not None:
-                return
-            row = _find(connection, key.tenant_id, forecast_id)
-            if row is None or not may_use_area(row.area_id):
-                raise not_found("forecast", forecast_id)
-            check_etag("forecast", etag, row.etag)
-            if check_only:
+            row = row_to_delete(
+                connection, congestion_requests, key, "forecast", forecast_id,
+                lambda: _find(connection, key.tenant_id, forecast_id), etag,
+                may_use_area=may_use_area, check_only=check_only,
+            )  # fmt: skip
+            if row is None:
                 return
             connection.execute(congestion_forecasts.delete().where(congestion_forecasts.c.forecast_id == forecast_id))
             delete_blocks(connection, forecast_id)
-            common = common_values(key.tenant_id, row.area_id, now_unix_us)
-            log_request(connection, congestion_requests, key, {**common, "resource_id": forecast_id, "answer": b""})
+            log_deletion(connection, congestion_requests, key, row.area_id, forecast_id, now_unix_us)
             self._retention.prune(connection, now_unix_us)
 
 
 def _find_answer(connection: sa.Connection, key: RequestKey) -> ForecastRow | None:
-    request = find_request(connection, congestion_requests, key)
-    if request is None:
-        return None
-    row = _find(connection, key.tenant_id, str(request.resource_id))
-    if row is None:
-        raise ServiceError(code_pb2.NOT_FOUND, "FORECAST_DELETED", "the forecast of this request_id has been deleted")
-    return row
+    return earlier_answer(
+        connection, congestion_requests, key, "forecast", lambda name: _find(connection, key.tenant_id, name)
+    )
 
 
 def _find(connection: sa.Connection, tenant_id: str, forecast_id: str) -> ForecastRow | None:

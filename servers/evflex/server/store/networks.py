@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from google.rpc import code_pb2
 
-from evflex.server.errors import ServiceError, not_found
-from evflex.server.store.blocks import delete_blocks, new_set_id, read_blocks, write_blocks
+from evflex.server.errors import ServiceError
+from evflex.server.store.blocks import delete_blocks, new_set_id, read_blocks, undone_on_failure, write_blocks
 from evflex.server.store.database import Database
 from evflex.server.store.paging import newest_first, next_sequence
-from evflex.server.store.requests import RequestKey, check_etag, common_values, find_request, log_request
+from evflex.server.store.records import log_deletion, row_to_delete
+from evflex.server.store.requests import RequestKey, common_values, find_request, log_request
 from evflex.server.store.retention import Retention
 from evflex.server.store.tables import congestion_requests, networks
 
@@ -86,7 +87,7 @@ class NetworkStore:
         """
         uid = new_set_id()
         tenant_id = new.key.tenant_id
-        try:
+        with undone_on_failure(self._database, uid):
             write_blocks(self._database, uid, tenant_id, new.area_id, new.create_time_unix_us, blocks)
             with self._database.writing() as connection:
                 earlier = _find_answer(connection, new.key)
@@ -108,11 +109,6 @@ class NetworkStore:
                 log_request(connection, congestion_requests, new.key, logged)
                 self._retention.prune(connection, new.create_time_unix_us)
                 return row, answered
-        except BaseException:
-            # where even this fails they are pruned later
-            with suppress(ServiceError), self._database.writing() as connection:
-                delete_blocks(connection, uid)
-            raise
 
     def find_answer(self, key: RequestKey) -> bytes | None:
         """What an earlier request with this id and payload was answered.
@@ -158,18 +154,16 @@ class NetworkStore:
             ServiceError: NOT_FOUND, ABORTED for another etag, or ALREADY_EXISTS for a reused request id.
         """
         with self._database.writing() as connection:
-            if find_request(connection, congestion_requests, key) is not None:
-                return
-            row = _find(connection, key.tenant_id, network_id)
-            if row is None or not may_use_area(row.area_id):
-                raise not_found("network", network_id)
-            check_etag("network", etag, row.etag)
-            if check_only:
+            row = row_to_delete(
+                connection, congestion_requests, key, "network", network_id,
+                lambda: _find(connection, key.tenant_id, network_id), etag,
+                may_use_area=may_use_area, check_only=check_only,
+            )  # fmt: skip
+            if row is None:
                 return
             connection.execute(networks.delete().where(networks.c.network_uid == row.network_uid))
             delete_blocks(connection, row.network_uid)
-            common = common_values(key.tenant_id, row.area_id, now_unix_us)
-            log_request(connection, congestion_requests, key, {**common, "resource_id": network_id, "answer": b""})
+            log_deletion(connection, congestion_requests, key, row.area_id, network_id, now_unix_us)
             self._retention.prune(connection, now_unix_us)
 
 

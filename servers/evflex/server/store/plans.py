@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from google.rpc import code_pb2
 
-from evflex.server.errors import ServiceError, not_found
-from evflex.server.store.blocks import delete_blocks, new_set_id, read_blocks, write_blocks
+from evflex.server.errors import not_found
+from evflex.server.store.blocks import delete_blocks, new_set_id, read_blocks, undone_on_failure, write_blocks
 from evflex.server.store.database import Database
-from evflex.server.store.paging import newest_first
-from evflex.server.store.requests import RequestKey, check_etag, common_values, find_request, log_request, may_be_uuid
+from evflex.server.store.paging import newest_first, next_sequence
+from evflex.server.store.records import earlier_answer, log_deletion, row_to_delete
+from evflex.server.store.requests import RequestKey, common_values, log_request, may_be_uuid
 from evflex.server.store.retention import Retention
 from evflex.server.store.tables import dispatch_requests, plans
 
@@ -79,19 +79,18 @@ class PlanStore:
         """
         plan_id = new_set_id()
         tenant_id = new.key.tenant_id
-        try:
+        with undone_on_failure(self._database, plan_id):
             write_blocks(self._database, plan_id, tenant_id, new.area_id, new.create_time_unix_us, blocks)
             with self._database.writing() as connection:
                 earlier = _find_answer(connection, new.key)
                 if earlier is not None:
                     delete_blocks(connection, plan_id)
                     return earlier, False
-                newest = connection.execute(sa.select(sa.func.max(plans.c.sequence))).scalar() or 0
                 common = common_values(tenant_id, new.area_id, new.create_time_unix_us)
                 row: dict[str, Any] = {
                     **common,
                     "plan_id": plan_id,
-                    "sequence": newest + 1,
+                    "sequence": next_sequence(connection, plans),
                     "portfolio_id": new.portfolio_id,
                     "summary": new.summary,
                     "payload": new.payload,
@@ -100,11 +99,6 @@ class PlanStore:
                 log_request(connection, dispatch_requests, new.key, {**common, "resource_id": plan_id, "answer": b""})
                 self._retention.prune(connection, new.create_time_unix_us)
                 return PlanRow(**row), True
-        except BaseException:
-            # where even this fails they are pruned later
-            with suppress(ServiceError), self._database.writing() as connection:
-                delete_blocks(connection, plan_id)
-            raise
 
     def find_answer(self, key: RequestKey) -> PlanRow | None:
         """The plan that an earlier request with this id and payload got.
@@ -164,29 +158,23 @@ class PlanStore:
             ServiceError: NOT_FOUND, ABORTED for another etag, or ALREADY_EXISTS for a reused request id.
         """
         with self._database.writing() as connection:
-            if find_request(connection, dispatch_requests, key) is not None:
-                return
-            row = _find(connection, key.tenant_id, plan_id)
-            if row is None or not may_use_area(row.area_id):
-                raise not_found("plan", plan_id)
-            check_etag("plan", etag, row.etag)
-            if check_only:
+            row = row_to_delete(
+                connection, dispatch_requests, key, "plan", plan_id,
+                lambda: _find(connection, key.tenant_id, plan_id), etag,
+                may_use_area=may_use_area, check_only=check_only,
+            )  # fmt: skip
+            if row is None:
                 return
             connection.execute(plans.delete().where(plans.c.plan_id == plan_id))
             delete_blocks(connection, plan_id)
-            common = common_values(key.tenant_id, row.area_id, now_unix_us)
-            log_request(connection, dispatch_requests, key, {**common, "resource_id": plan_id, "answer": b""})
+            log_deletion(connection, dispatch_requests, key, row.area_id, plan_id, now_unix_us)
             self._retention.prune(connection, now_unix_us)
 
 
 def _find_answer(connection: sa.Connection, key: RequestKey) -> PlanRow | None:
-    request = find_request(connection, dispatch_requests, key)
-    if request is None:
-        return None
-    row = _find(connection, key.tenant_id, str(request.resource_id))
-    if row is None:
-        raise ServiceError(code_pb2.NOT_FOUND, "PLAN_DELETED", "the plan of this request_id has been deleted")
-    return row
+    return earlier_answer(
+        connection, dispatch_requests, key, "plan", lambda name: _find(connection, key.tenant_id, name)
+    )
 
 
 def _find(connection: sa.Connection, tenant_id: str, plan_id: str) -> PlanRow | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from google.rpc import code_pb2
 
 from evflex.server.errors import ServiceError, not_found
-from evflex.server.store.blocks import delete_blocks, new_set_id, read_blocks, write_blocks
+from evflex.server.store.blocks import delete_blocks, new_set_id, read_blocks, undone_on_failure, write_blocks
 from evflex.server.store.database import Database
-from evflex.server.store.paging import newest_first
-from evflex.server.store.requests import RequestKey, check_etag, common_values, find_request, log_request, new_etag
+from evflex.server.store.paging import newest_first, next_sequence
+from evflex.server.store.records import log_deletion, row_to_delete
+from evflex.server.store.requests import RequestKey, common_values, find_request, log_request, new_etag
 from evflex.server.store.retention import Retention
 from evflex.server.store.tables import dispatch_requests, portfolio_updates, portfolios
 
@@ -148,7 +149,7 @@ class PortfolioStore:
             ServiceError: ALREADY_EXISTS, the tenant has a portfolio of this identifier.
         """
         base_id = new_set_id()
-        with self._undone(base_id):
+        with undone_on_failure(self._database, base_id):
             base_bytes = write_blocks(
                 self._database, base_id, new.key.tenant_id, new.area_id, new.create_time_unix_us, blocks
             )
@@ -167,11 +168,10 @@ class PortfolioStore:
             portfolio_id = new.portfolio_id or uid
             if _find(connection, key.tenant_id, portfolio_id) is not None:
                 raise portfolio_exists(portfolio_id)
-            newest = connection.execute(sa.select(sa.func.max(portfolios.c.sequence))).scalar() or 0
             common = common_values(key.tenant_id, new.area_id, new.create_time_unix_us)
             row: dict[str, Any] = {
                 **common, **_values(new.figures),
-                "portfolio_uid": uid, "sequence": newest + 1, "portfolio_id": portfolio_id,
+                "portfolio_uid": uid, "sequence": next_sequence(connection, portfolios), "portfolio_id": portfolio_id,
                 "currency_code": new.currency_code, "base_id": base_id, "base_version": 1, "base_bytes": base_bytes,
                 "log_bytes": 0,
             }  # fmt: skip
@@ -247,7 +247,7 @@ class PortfolioStore:
     def replace_base(self, row: PortfolioRow, version: int, blocks: Iterator[bytes], now_unix_us: int) -> bool:
         """Write a version as the new base and forget the changes up to it; False if the portfolio is another by now."""
         base_id = new_set_id()
-        with self._undone(base_id):
+        with undone_on_failure(self._database, base_id):
             base_bytes = write_blocks(self._database, base_id, row.tenant_id, row.area_id, now_unix_us, blocks)
             return self._replace_base(row, version, base_id, base_bytes)
 
@@ -286,19 +286,17 @@ class PortfolioStore:
             ServiceError: NOT_FOUND, ABORTED for another etag, or ALREADY_EXISTS for a reused request id.
         """
         with self._database.writing() as connection:
-            if _find_answer(connection, key) is not None:
-                return
-            row = _find(connection, key.tenant_id, portfolio_id)
-            if row is None or not may_use_area(row.area_id):
-                raise not_found("portfolio", portfolio_id)
-            check_etag("portfolio", etag, row.etag)
-            if check_only:
+            row = row_to_delete(
+                connection, dispatch_requests, key, "portfolio", portfolio_id,
+                lambda: _find(connection, key.tenant_id, portfolio_id), etag,
+                may_use_area=may_use_area, check_only=check_only,
+            )  # fmt: skip
+            if row is None:
                 return
             connection.execute(portfolios.delete().where(portfolios.c.portfolio_uid == row.portfolio_uid))
             connection.execute(portfolio_updates.delete().where(portfolio_updates.c.portfolio_uid == row.portfolio_uid))
             delete_blocks(connection, row.base_id)
-            common = common_values(key.tenant_id, row.area_id, now_unix_us)
-            log_request(connection, dispatch_requests, key, {**common, "resource_id": portfolio_id, "answer": b""})
+            log_deletion(connection, dispatch_requests, key, row.area_id, portfolio_id, now_unix_us)
             self._retention.prune(connection, now_unix_us)
 
     def _advance(
@@ -331,17 +329,6 @@ class PortfolioStore:
         log_request(connection, dispatch_requests, key, values)
         self._retention.prune(connection, int(str(common["create_time_unix_us"])))
         return answered
-
-    @contextmanager
-    def _undone(self, set_id: str) -> Iterator[None]:
-        """Delete a set of blocks when what would refer to it is not written."""
-        try:
-            yield
-        except BaseException:
-            # where even this fails they are pruned later
-            with suppress(ServiceError), self._database.writing() as connection:
-                delete_blocks(connection, set_id)
-            raise
 
 
 def portfolio_exists(portfolio_id: str) -> ServiceError:

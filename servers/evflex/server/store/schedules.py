@@ -14,7 +14,8 @@ from google.rpc import code_pb2
 from evflex.server.errors import ServiceError, not_found
 from evflex.server.store.database import Database
 from evflex.server.store.paging import newest_first
-from evflex.server.store.requests import RequestKey, check_etag, common_values, find_request, log_request, may_be_uuid
+from evflex.server.store.records import row_to_delete
+from evflex.server.store.requests import RequestKey, common_values, find_request, log_request, may_be_uuid
 from evflex.server.store.retention import Retention, prune_blocks
 from evflex.server.store.tables import changes, schedule_requests, schedules
 
@@ -206,13 +207,12 @@ class ScheduleStore:
             ServiceError: NOT_FOUND, ABORTED for another etag, or ALREADY_EXISTS for a reused request id.
         """
         with self._database.writing() as connection:
-            if find_request(connection, schedule_requests, key) is not None:
-                return
-            row = _find(connection, key.tenant_id, schedule_id)
-            if row is None or not may_use_area(row.area_id):
-                raise not_found("schedule", schedule_id)
-            check_etag("schedule", etag, row.etag)
-            if check_only:
+            row = row_to_delete(
+                connection, schedule_requests, key, "schedule", schedule_id,
+                lambda: _find(connection, key.tenant_id, schedule_id), etag,
+                may_use_area=may_use_area, check_only=check_only,
+            )  # fmt: skip
+            if row is None:
                 return
             connection.execute(schedules.delete().where(schedules.c.schedule_id == schedule_id))
             common = common_values(key.tenant_id, row.area_id, now_unix_us)

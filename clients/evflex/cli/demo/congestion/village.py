@@ -13,8 +13,8 @@ import pandas as pd
 
 FILE_NAME = "winter_feeder.json"
 NOMINAL_V = 400.0
-# Of the file: the bus of medium voltage, that of the board in the substation, and how the server names its transformer.
-GRID_BUS, BOARD_BUS = "0", "1"
+# Of the file: the bus of the board in the substation, and how the server names its transformer.
+BOARD_BUS = "1"
 TRANSFORMER = "trafo 0"
 _TIE_NAME = "tie"
 _JOINT, _SERVICE = " joint ", "service "
