@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import threading
 from collections.abc import Callable
@@ -102,12 +103,17 @@ def test_a_reader_that_leaves_is_no_error(address: str) -> None:
 @pytest.mark.slow
 def test_an_interrupt_ends_a_stream_quietly(address: str) -> None:
     command = [EVFLEX, "call", "ChargingService/WatchSchedules", "--server", address]
-    watcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # a shell lets what it runs in the background ignore interrupts, and children inherit that
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        watcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, ignored)
     assert watcher.stdout is not None
     assert watcher.stdout.readline()
     stop = threading.Timer(30.0, watcher.kill)
     stop.start()
-    watcher.send_signal(2)
+    watcher.send_signal(signal.SIGINT)
     _, stderr = watcher.communicate()
     stop.cancel()
     assert watcher.returncode not in (0, -9)
