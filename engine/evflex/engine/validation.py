@@ -66,6 +66,18 @@ class Rules:
             for i in np.flatnonzero(bad).tolist():
                 self.violations.append(Violation(f"{table}[{i}].{column}", f"{rule}, is {values[i]}"))
 
+    def identifiers(self, table: str, column: str, names: Sequence[str]) -> None:
+        """Report each of a table's identifiers that is empty, or repeats one before it; no column for a plain list."""
+        end = f".{column}" if column else ""
+        if len(set(names)) == len(names) and "" not in names:
+            return
+        first: dict[str, int] = {}
+        for i, name in enumerate(names):
+            self.check(bool(name), f"{table}[{i}]{end}", "must not be empty")
+            earlier = first.setdefault(name, i)
+            if name and earlier != i:
+                self.check(False, f"{table}[{i}]{end}", f"must be unique, repeats {table}[{earlier}]: {name!r}")
+
     def length(self, path: str, length: int, allowed: tuple[int, ...] | None) -> bool:
         """Report a length that is not allowed; None allows any. True when all is well."""
         if allowed is None or length in allowed:

@@ -142,11 +142,7 @@ class Hub:
 
     def _validate_sessions(self, rules: Rules, path: str) -> None:
         cars, table = self.sessions, f"{path}.sessions"
-        seen: set[str] = set()
-        for i, session_id in enumerate(cars.session_ids):
-            rules.check(bool(session_id), f"{table}[{i}].session_id", "must not be empty")
-            rules.check(session_id not in seen, f"{table}[{i}].session_id", f"must be unique, repeats {session_id!r}")
-            seen.add(session_id)
+        rules.identifiers(table, "session_id", cars.session_ids)
         arrival, departure = cars.arrival_unix_s, cars.departure_unix_s
         rules.rows(table, "arrival_time", ~np.isfinite(arrival), "must be set", arrival)
         late = ~(np.isfinite(departure) & (departure > arrival))

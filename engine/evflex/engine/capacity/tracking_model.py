@@ -104,11 +104,7 @@ class TrackedHubs:
         lengths = [rules.length(f"{path}.{name}", len(getattr(self, name)), (count,)) for name in self.__slots__]
         if not all(lengths):
             return
-        seen: dict[str, int] = {}
-        for i, hub_id in enumerate(self.hub_ids):
-            rules.check(bool(hub_id), f"{path}[{i}].hub_id", "must not be empty")
-            first = seen.setdefault(hub_id, i)
-            rules.check(first == i, f"{path}[{i}].hub_id", f"must be unique, repeats {path}[{first}]: {hub_id!r}")
+        rules.identifiers(path, "hub_id", self.hub_ids)
         bad = ~((self.max_kw > 0.0) & (self.max_kw <= MOST_KW))
         rules.rows(path, "max_kw", bad, f"must be > 0 and at most {MOST_KW:g}", self.max_kw)
         bad = ~((self.weight >= LEAST_WEIGHT) & (self.weight <= MOST_WEIGHT))

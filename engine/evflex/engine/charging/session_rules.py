@@ -160,16 +160,7 @@ def _name_faults(sessions: Sessions, rules: Rules, path: str) -> None:
 
 
 def _validate_ids(sessions: Sessions, rules: Rules, known_node_ids: tuple[str, ...], path: str) -> None:
-    ids = sessions.session_ids
-    if len(set(ids)) < len(ids) or "" in ids:
-        first: dict[str, int] = {}
-        for i, session_id in enumerate(ids):
-            rules.check(bool(session_id), f"{path}[{i}].session_id", "must not be empty")
-            earlier = first.setdefault(session_id, i)
-            if session_id and earlier != i:
-                rules.check(
-                    False, f"{path}[{i}].session_id", f"must be unique, repeats {path}[{earlier}]: {session_id!r}"
-                )
+    rules.identifiers(path, "session_id", sessions.session_ids)
     known = {"", *known_node_ids}
     if not known.issuperset(sessions.node_ids):
         for i, node_id in enumerate(sessions.node_ids):

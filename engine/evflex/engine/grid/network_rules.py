@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from evflex.engine.grid.network import BranchKind, Network, ZeroSequence
@@ -50,7 +48,7 @@ def _counts(rules: Rules, network: Network) -> bool:
 
 def _buses(rules: Rules, network: Network) -> None:
     buses = network.buses
-    _unique(rules, "buses", "bus_id", buses.bus_ids)
+    rules.identifiers("buses", "bus_id", buses.bus_ids)
     _positive(rules, "buses", "nominal_kv", buses.nominal_kv)
     _finite(rules, "buses", "shunt_g_pu", buses.shunt_g_pu)
     _finite(rules, "buses", "shunt_b_pu", buses.shunt_b_pu)
@@ -62,7 +60,7 @@ def _buses(rules: Rules, network: Network) -> None:
 
 def _branches(rules: Rules, network: Network) -> None:
     branches, n = network.branches, network.bus_count
-    _unique(rules, "branches", "branch_id", branches.branch_ids)
+    rules.identifiers("branches", "branch_id", branches.branch_ids)
     known = _is_one_of(branches.kinds, BranchKind)
     rules.rows("branches", "kind", ~known, "must be a kind of branch", branches.kinds)
     _index(rules, "branches", "from_bus", branches.from_bus, n)
@@ -135,14 +133,6 @@ def _loads(rules: Rules, network: Network) -> None:
 
 def _is_one_of(values: IntArray, allowed: type[BranchKind] | type[ZeroSequence]) -> BoolArray:
     return np.isin(values, [int(member) for member in allowed])
-
-
-def _unique(rules: Rules, table: str, column: str, ids: Sequence[str]) -> None:
-    first: dict[str, int] = {}
-    for i, name in enumerate(ids):
-        rules.check(bool(name), f"{table}[{i}].{column}", "must not be empty")
-        at = first.setdefault(name, i)
-        rules.check(at == i, f"{table}[{i}].{column}", f"must be unique, repeats {table}[{at}]: {name!r}")
 
 
 def _once(rules: Rules, table: str, bus: IntArray) -> None:

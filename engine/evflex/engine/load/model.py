@@ -111,7 +111,7 @@ class LoadForecastProblem:
         self._validate_quantiles(rules)
         steps, ahead = self.history.step_count, self.horizon.step_count
         self.calendar.validate(rules, steps, ahead)
-        _unique(rules, "weather", "name", tuple(column.name for column in self.weather))
+        rules.identifiers("weather", "name", [column.name for column in self.weather])
         for i, column in enumerate(self.weather):
             for name, values, count in (("history", column.history, steps), ("horizon", column.horizon, ahead)):
                 if rules.length(f"weather[{i}].{name}", values.shape[0], (count,)):
@@ -139,7 +139,7 @@ class LoadForecastProblem:
 
     def _validate_meters(self, rules: Rules) -> None:
         rules.check(bool(self.meter_ids), "meter_ids", "must hold at least one meter")
-        _unique(rules, "meter_ids", "", self.meter_ids)
+        rules.identifiers("meter_ids", "", self.meter_ids)
         shape, wanted = self.history_kw.shape, (len(self.meter_ids), self.history.step_count)
         if shape != wanted:
             rules.check(False, "history_kw", f"must have shape {wanted}, has {shape}")
@@ -183,12 +183,3 @@ class LoadForecastOptions:
 def _each(rules: Rules, path: str, good: BoolArray, rule: str, values: NDArray[np.generic]) -> None:
     for k in np.flatnonzero(~good).tolist():
         rules.check(False, f"{path}[{k}]", f"{rule}, is {values[k]}")
-
-
-def _unique(rules: Rules, table: str, column: str, names: tuple[str, ...]) -> None:
-    seen: dict[str, int] = {}
-    for i, name in enumerate(names):
-        path = f"{table}[{i}].{column}" if column else f"{table}[{i}]"
-        rules.check(bool(name), path, "must not be empty")
-        first = seen.setdefault(name, i)
-        rules.check(first == i, path, f"must be unique, repeats {table}[{first}]: {name!r}")
