@@ -13,6 +13,8 @@ from evflex.engine.timegrid import TimeGrid
 from evflex.engine.validation import Rules
 
 MAX_SAMPLES = 100_000
+# All batches of a forecast are kept: 16 times as many for each place that is uncertain, of active and of reactive power.
+MAX_SAMPLE_COUNT = 1_000
 _INDEX = np.empty(0, dtype=np.int64)
 
 
@@ -96,7 +98,7 @@ class CongestionOptions:
     Attributes:
         min_probability: A limit that the expected injections keep is a congestion where it is broken with at least
             this probability, > 0 and <= 1.
-        sample_count: AC samples of a step near a limit at first, 16 to 100 000; where their error stays above 0.4
+        sample_count: AC samples of a step near a limit at first, 16 to 1000; where their error stays above 0.4
             percentage points, up to 16 times as many are drawn. No matter where samples are given.
         seed: Of the samples.
         want_relief: Whether the relief of each congestion is wanted.
@@ -113,8 +115,8 @@ class CongestionOptions:
         """Report every broken rule."""
         ok = 0.0 < self.min_probability <= 1.0
         rules.check(ok, "min_probability", f"must be > 0 and <= 1, is {self.min_probability}")
-        ok = 16 <= self.sample_count <= MAX_SAMPLES
-        rules.check(ok, "sample_count", f"must lie between 16 and {MAX_SAMPLES}, is {self.sample_count}")
+        ok = 16 <= self.sample_count <= MAX_SAMPLE_COUNT
+        rules.check(ok, "sample_count", f"must lie between 16 and {MAX_SAMPLE_COUNT}, is {self.sample_count}")
         rules.check(self.seed >= 0, "seed", f"must be >= 0, is {self.seed}")
 
 
