@@ -13,7 +13,7 @@ from evflex.engine.timegrid import TimeGrid
 from evflex.engine.validation import Rules
 
 MAX_SAMPLES = 100_000
-# All batches of a forecast are kept: 16 times as many for each place that is uncertain, of active and of reactive power.
+# All batches are kept: 16 times as many for each place that is uncertain, of active and of reactive power.
 MAX_SAMPLE_COUNT = 1_000
 _INDEX = np.empty(0, dtype=np.int64)
 
