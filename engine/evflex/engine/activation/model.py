@@ -176,8 +176,8 @@ class Policy:
         product_id: Product, empty for all.
         kind: Remedy.
         sold_side: What may be sold, with ``ONE_SIDE``.
-        aggregator_cap_w: Most that one aggregator may have committed at once in the area and in each direction; None for
-            no cap. Only without a product.
+        aggregator_cap_w: Most that one aggregator may have committed at once in the area and in each direction; None
+            for no cap. Only without a product.
     """
 
     area_id: str
@@ -193,8 +193,8 @@ class Conflict:
 
     Attributes:
         kind: What it is.
-        resource_id: Thing where it happens (the vehicle with ``CROSS_SALE`` and ``ENERGY_EXCEEDED``, the resource as named
-            with ``POLICY``), empty with ``AGGREGATOR_CAP``.
+        resource_id: Thing where it happens (the vehicle with ``CROSS_SALE`` and ``ENERGY_EXCEEDED``, the resource as
+            named with ``POLICY``), empty with ``AGGREGATOR_CAP``.
         start_ms: First instant.
         end_ms: After the last instant.
         commitment_ids: Commitments that take part, in the order of the ledger and then of the request, at most
