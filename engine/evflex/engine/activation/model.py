@@ -116,11 +116,13 @@ class Row:
         resource_id: Resource, or session.
         power_w: Power in W, > 0.
         end_ms: When it ends, at most the end of the commitment.
+        policy: Policy that it was sold under; None for the one that holds.
     """
 
     resource_id: str
     power_w: int
     end_ms: int
+    policy: PolicyKind | None = None
 
 
 @dataclass(frozen=True, slots=True)

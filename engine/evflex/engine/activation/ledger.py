@@ -1,0 +1,354 @@
+"""The ledger of commitments in memory: what counts conflicts with nothing, and what is asked is judged at once.
+
+Every place has its power over time as a sorted step function, so a candidate is judged by the largest level in its
+interval, however much is in the ledger. Commitments are looked at one by one only where a conflict is possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from evflex.engine.activation.capacity_rule import capacity_conflicts
+from evflex.engine.activation.counting import Cap, Count, Place, by_place, counts_of, policy_of
+from evflex.engine.activation.energy_rule import energy_exceeded
+from evflex.engine.activation.model import (
+    OPEN_END_MS,
+    Commitment,
+    Conflict,
+    ConflictKind,
+    Direction,
+    PolicyKind,
+    Session,
+)
+from evflex.engine.activation.pair_rules import (
+    Sold,
+    counter_activation,
+    cross_sale,
+    forbidden_cascade,
+    order_key,
+    sold_sides,
+)
+from evflex.engine.activation.place_book import PlaceBook
+from evflex.engine.activation.policy_rule import policy_conflicts
+from evflex.engine.activation.registry import Registry
+
+# Sequences of candidates that are judged together.
+_AFTER_ALL = 1 << 62
+_OF_TWO = (ConflictKind.CROSS_SALE, ConflictKind.COUNTER_ACTIVATION)
+# What makes two conflicts the same one, and how strong it is in W and Wh.
+_Strengths = dict[tuple[object, ...], tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """A commitment that lost to an earlier one.
+
+    Attributes:
+        commitment: The commitment, which counts no more.
+        conflicts: What stands against it, and did not before.
+    """
+
+    commitment: Commitment
+    conflicts: tuple[Conflict, ...]
+
+
+class Ledger:
+    """Counting commitments, and what they are judged by.
+
+    Attributes:
+        registry: Resources, sessions and policies. What commitments may count by is changed by :meth:`change`.
+    """
+
+    def __init__(self, registry: Registry | None = None) -> None:
+        """Begin without commitments."""
+        self.registry = registry or Registry()
+        self._sold: dict[str, Sold] = {}
+        self._books: dict[Place, PlaceBook] = {}
+        self._naming: dict[str, set[str]] = {}
+        # NO_CASCADE is rare; where nobody sells under it, nothing needs to be looked at for it
+        self._under_no_cascade = 0
+
+    def __len__(self) -> int:
+        return len(self._sold)
+
+    def __contains__(self, commitment_id: str) -> bool:
+        return commitment_id in self._sold
+
+    def commitments(self) -> list[Commitment]:
+        """Those that count, in the order of their sequence."""
+        return sorted((sold.commitment for sold in self._sold.values()), key=order_key)
+
+    def pinned(self, commitment: Commitment) -> Commitment:
+        """The commitment with the policy of each row, so that it keeps those that it is sold under."""
+        if all(row.policy is not None for row in commitment.rows):
+            return commitment
+        rows = tuple(replace(row, policy=policy_of(self.registry, commitment, row)) for row in commitment.rows)
+        return replace(commitment, rows=rows)
+
+    def put(self, commitment: Commitment) -> Commitment:
+        """Let a commitment count; whoever puts one has judged it. Returns it with the policies that it keeps."""
+        commitment = self.pinned(commitment)
+        sold = Sold(commitment, counts_of(self.registry, commitment))
+        self._sold[commitment.commitment_id] = sold
+        for place, counts in by_place(sold.counts).items():
+            book = self._books.get(place)
+            if book is None:
+                book = self._books[place] = PlaceBook()
+            book.put(commitment, counts)
+        for row in commitment.rows:
+            self._naming.setdefault(row.resource_id, set()).add(commitment.commitment_id)
+        self._under_no_cascade += _is_under_no_cascade(commitment)
+        return commitment
+
+    def remove(self, commitment_id: str) -> Commitment:
+        """Let a commitment count no more."""
+        sold = self._sold.pop(commitment_id)
+        for place, counts in by_place(sold.counts).items():
+            book = self._books[place]
+            book.remove(sold.commitment, counts)
+            if not book.members:
+                del self._books[place]
+        for row in sold.commitment.rows:
+            naming = self._naming[row.resource_id]
+            naming.discard(commitment_id)
+            if not naming:
+                del self._naming[row.resource_id]
+        self._under_no_cascade -= _is_under_no_cascade(sold.commitment)
+        return sold.commitment
+
+    def check(self, candidates: Sequence[Commitment]) -> list[Conflict]:
+        """What stands against commitments, each judged with those before it; the ledger stays as it is."""
+        if len(candidates) == 1:
+            return self.conflicts_of(candidates[0])
+        conflicts: list[Conflict] = []
+        for k, candidate in enumerate(candidates):
+            conflicts += self.conflicts_of(candidate)
+            self.put(replace(candidate, sequence=_AFTER_ALL + k))
+        for candidate in candidates:
+            self.remove(candidate.commitment_id)
+        return conflicts
+
+    def conflicts_of(self, candidate: Commitment) -> list[Conflict]:
+        """What stands against a commitment that is not in the ledger: every conflict in which it would take part."""
+        sold = Sold(candidate, counts_of(self.registry, candidate))
+        places = by_place(sold.counts)
+        conflicts = list(policy_conflicts(self.registry, candidate))
+        for place, counts in places.items():
+            conflicts += capacity_conflicts(self.registry, self._books.get(place), self._sold, sold, place, counts)
+        conflicts += self._cross_sales(sold)
+        conflicts += self._along_the_line(sold, places)
+        conflicts += self._energy(sold, places)
+        return conflicts
+
+    def things_touched(self, commitment: Commitment) -> set[str]:
+        """Things that a commitment counts at, or names."""
+        named = {self.registry.sessions[r].ev_id if r in self.registry.sessions else r for r in _names(commitment)}
+        things = {self.registry.thing(name).thing_id for name in named}
+        return things | {c.place for c in counts_of(self.registry, commitment) if not isinstance(c.place, Cap)}
+
+    def caps_touched(self, commitment: Commitment) -> set[Cap]:
+        """Caps that a commitment counts against."""
+        return {c.place for c in counts_of(self.registry, commitment) if isinstance(c.place, Cap)}
+
+    def naming(self, resource_ids: Iterable[str]) -> set[str]:
+        """Commitments with a row on any of some resources or sessions."""
+        return {name for resource_id in resource_ids for name in self._naming.get(resource_id, ())}
+
+    def counting_at(self, thing_ids: Iterable[str]) -> set[str]:
+        """Commitments that count at any of some things."""
+        return {name for thing_id in thing_ids if thing_id in self._books for name in self._books[thing_id].members}
+
+    def move(self, affected: Iterable[str], apply: Callable[[], None]) -> list[Commitment]:
+        """Change the registry, and let commitments whose counts that alters count as they do then.
+
+        Returns:
+            Those commitments, in the order of their sequence.
+        """
+        moved = sorted([self.remove(name) for name in set(affected)], key=order_key)
+        apply()
+        for commitment in moved:
+            self.put(commitment)
+        return moved
+
+    def change(self, affected: Iterable[str], apply: Callable[[], None], undo: Callable[[], None]) -> list[Suspension]:
+        """Change the registry, and decide what conflicts by that: the one with the lower sequence stays.
+
+        Args:
+            affected: Commitments whose counts, or whose sessions, the change alters.
+            apply: Makes the change.
+            undo: Takes it back.
+
+        Returns:
+            Commitments that count no more, in the order of their sequence.
+        """
+        names = set(affected)
+        before = {name: self._strengths_now(name) for name in names}
+        moved = self.move(names, apply)
+        grown: list[Conflict] = []
+        for commitment in moved:
+            after = self._conflicts_now(commitment.commitment_id)
+            grown += _grown(after, before[commitment.commitment_id], commitment.commitment_id)
+        if not grown:
+            return []
+        involved = names | self._parties(grown)
+        self.move(names, undo)
+        known = {}
+        for commitment in self._taken_out(involved):
+            known[commitment.commitment_id] = _strengths(self.conflicts_of(commitment), commitment.commitment_id)
+            self.put(commitment)
+        self.move(names, apply)
+        suspended = []
+        for commitment in self._taken_out(involved):
+            conflicts = _grown(self.conflicts_of(commitment), known[commitment.commitment_id], commitment.commitment_id)
+            if conflicts:
+                suspended.append(Suspension(commitment, tuple(conflicts)))
+            else:
+                self.put(commitment)
+        return suspended
+
+    def _taken_out(self, names: Iterable[str]) -> list[Commitment]:
+        return sorted([self.remove(name) for name in names], key=order_key)
+
+    def _parties(self, conflicts: Iterable[Conflict]) -> set[str]:
+        """Whoever may have to yield by any of some conflicts."""
+        found: set[str] = set()
+        for conflict in conflicts:
+            found.update(conflict.commitment_ids)
+            if conflict.direction is not None:  # of many, not all of whom are named
+                place = conflict.resource_id
+                aggregators = {self._sold[name].commitment.aggregator_id for name in conflict.commitment_ids}
+                places: list[Place] = [place] if place else [Cap(a, conflict.area_id) for a in aggregators]
+                if conflict.session_id:
+                    session = self.registry.sessions[conflict.session_id]
+                    places.append(self.registry.thing(session.charge_point_id).thing_id)
+                found.update(name for place in places if place in self._books for name in self._books[place].members)
+        return found
+
+    def _conflicts_now(self, name: str) -> list[Conflict]:
+        """Conflicts of a commitment that is in the ledger with all others."""
+        commitment = self.remove(name)
+        conflicts = self.conflicts_of(commitment)
+        self.put(commitment)
+        return conflicts
+
+    def _strengths_now(self, name: str) -> _Strengths:
+        return _strengths(self._conflicts_now(name), name)
+
+    def _cross_sales(self, sold: Sold) -> Iterator[Conflict]:
+        commitment, registry = sold.commitment, self.registry
+        vehicles, points = sold_sides(registry, commitment)
+        start, end = commitment.start_ms, commitment.end_ms
+        both: set[str] = set()
+        for side in (*vehicles, *points):
+            for session in registry.sessions_of(registry.thing(side), start, end):
+                is_vehicle = side in vehicles
+                other_side = session.charge_point_id if is_vehicle else session.ev_id
+                other_thing = registry.thing(other_side).thing_id
+                others = [self._sold[name] for name in self._direct_at(other_thing)]
+                if other_thing in (points if is_vehicle else vehicles) and session.session_id not in both:
+                    both.add(session.session_id)
+                    others.append(sold)
+                for other in others:
+                    a, b = (sold, other) if is_vehicle else (other, sold)
+                    conflict = cross_sale(registry, a, b, session)
+                    if conflict is not None:
+                        yield conflict
+
+    def _along_the_line(self, sold: Sold, places: dict[Place, list[Count]]) -> Iterator[Conflict]:
+        """Counter-activation and forbidden cascades at each thing where a commitment counts."""
+        is_under = _is_under_no_cascade(self.pinned(sold.commitment))
+        opposite = Direction.DOWN if sold.commitment.direction == Direction.UP else Direction.UP
+        for place, counts in places.items():
+            book = self._books.get(place)
+            if isinstance(place, Cap):
+                continue
+            direct, lower = any(c.is_direct for c in counts), any(not c.is_direct for c in counts)
+            if is_under and direct and lower:
+                yield from _found(forbidden_cascade(self.registry, sold, sold, place))
+            if book is None:
+                continue
+            load = book.load(opposite)
+            start, end = min(c.start_ms for c in counts), max(c.end_ms for c in counts)
+            if load is not None and load.peak_w(start, end) > 0:
+                for name in book.members if direct else book.direct:
+                    other = self._sold[name]
+                    if other.commitment.direction == opposite:
+                        yield from _found(_counter(sold, other, place, direct, name in book.direct))
+            if is_under or self._under_no_cascade:
+                if direct:
+                    for name in book.members:
+                        yield from _found(forbidden_cascade(self.registry, sold, self._sold[name], place))
+                if lower:
+                    for name in book.direct:
+                        yield from _found(forbidden_cascade(self.registry, self._sold[name], sold, place))
+
+    def _energy(self, sold: Sold, places: dict[Place, list[Count]]) -> Iterator[Conflict]:
+        if sold.commitment.direction != Direction.UP:
+            return
+        seen: dict[str, Session] = {}
+        for place, counts in places.items():
+            if isinstance(place, Cap) or not any(count.is_direct for count in counts):
+                continue
+            thing = self.registry.thing(place)
+            start, end = sold.commitment.start_ms, sold.commitment.end_ms
+            for session in self.registry.sessions_of(thing, start, end):
+                if session.has_need and session.end_ms == OPEN_END_MS:
+                    seen[session.session_id] = session
+        for session in seen.values():
+            sides = [self.registry.thing(side).thing_id for side in (session.ev_id, session.charge_point_id)]
+            names = dict.fromkeys(name for side in sides for name in self._direct_at(side))
+            conflict = energy_exceeded(self.registry, session, [*(self._sold[name] for name in names), sold])
+            # of a session whose need cannot be met anyway, those that take nothing are not told
+            if conflict is not None and sold.commitment.commitment_id in conflict.commitment_ids:
+                yield conflict
+
+    def _direct_at(self, thing_id: str) -> Iterable[str]:
+        book = self._books.get(thing_id)
+        return () if book is None else book.direct
+
+
+def _counter(sold: Sold, other: Sold, place: str, is_direct: bool, other_is_direct: bool) -> Conflict | None:
+    """The conflict of two directions, whichever of the two counts directly."""
+    conflict = counter_activation(sold, other, place) if is_direct else None
+    if conflict is None and other_is_direct:
+        conflict = counter_activation(other, sold, place)
+    return conflict
+
+
+def _found(conflict: Conflict | None) -> Iterator[Conflict]:
+    if conflict is not None:
+        yield conflict
+
+
+def _is_under_no_cascade(commitment: Commitment) -> bool:
+    return any(row.policy == PolicyKind.NO_CASCADE for row in commitment.rows)
+
+
+def _names(commitment: Commitment) -> list[str]:
+    return [row.resource_id for row in commitment.rows]
+
+
+def _key(conflict: Conflict, own: str) -> tuple[object, ...]:
+    of_two = conflict.kind in _OF_TWO or (conflict.kind == ConflictKind.CASCADE and conflict.direction is None)
+    others = tuple(name for name in conflict.commitment_ids if name != own) if of_two else ()
+    return (conflict.kind, conflict.direction, conflict.resource_id, conflict.area_id, conflict.session_id, others)
+
+
+def _strengths(conflicts: Iterable[Conflict], own: str) -> _Strengths:
+    found: _Strengths = {}
+    for conflict in conflicts:
+        key = _key(conflict, own)
+        most_w, most_wh = found.get(key, (0, 0))
+        found[key] = (max(most_w, conflict.excess_w), max(most_wh, conflict.excess_wh))
+    return found
+
+
+def _grown(conflicts: Iterable[Conflict], before: _Strengths, own: str) -> list[Conflict]:
+    """Conflicts that were not there before, or were smaller."""
+    grown = []
+    for conflict in conflicts:
+        known = before.get(_key(conflict, own))
+        if known is None or conflict.excess_w > known[0] or conflict.excess_wh > known[1]:
+            grown.append(conflict)
+    return grown

@@ -1,0 +1,141 @@
+"""What two commitments may not do together: sell both sides of a session, both directions, or a node and its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from evflex.engine.activation.counting import Count, is_forecast, policy_of
+from evflex.engine.activation.model import Commitment, Conflict, ConflictKind, PolicyKind, ResourceKind, Row, Session
+from evflex.engine.activation.registry import Registry
+
+CROSS_RULE = "a vehicle and the charge point that it is at may not both be sold"
+ONE_AGGREGATOR_RULE = "a vehicle and the charge point that it is at may be sold by one aggregator only"
+COUNTER_RULE = "up and down may not be sold at once, unless both are by one aggregator and declare it"
+CASCADE_RULE = "a node and what is behind it may not both be sold"
+
+
+@dataclass(frozen=True, slots=True)
+class Sold:
+    """A commitment, and where it counts.
+
+    Attributes:
+        commitment: The commitment.
+        counts: All its counts.
+    """
+
+    commitment: Commitment
+    counts: list[Count]
+
+
+def cross_sale(registry: Registry, vehicles: Sold, points: Sold, session: Session) -> Conflict | None:
+    """CROSS_SALE of a commitment on the vehicle and one on the charge point of a session; they may be one."""
+    a, b = vehicles.commitment, points.commitment
+    pairs = [
+        (own, other)
+        for own in _sold_rows(registry, a, session.ev_id)
+        for other in _sold_rows(registry, b, session.charge_point_id)
+        if not _is_exempt(registry, a, own, b, other)
+    ]
+    start = max(a.start_ms, b.start_ms, session.start_ms)
+    ends = [min(own.end_ms, other.end_ms, session.end_ms) for own, other in pairs]
+    if not ends or max(ends) <= start:
+        return None
+    at_start = [pair for pair, end in zip(pairs, ends, strict=True) if end > start]
+    excess_w = min(sum({id(row): row.power_w for row in side}.values()) for side in zip(*at_start, strict=True))
+    same_only = PolicyKind.SAME_AGGREGATOR in {policy_of(registry, a, own) for own, _ in pairs}
+    return Conflict(
+        ConflictKind.CROSS_SALE, registry.thing(session.ev_id).thing_id, start, max(ends), in_order(a, b),
+        excess_w=excess_w, session_id=session.session_id, rule=ONE_AGGREGATOR_RULE if same_only else CROSS_RULE,
+    )  # fmt: skip
+
+
+def counter_activation(above: Sold, other: Sold, thing_id: str) -> Conflict | None:
+    """COUNTER_ACTIVATION of a commitment that counts directly at a thing, and one that counts there."""
+    a, b = above.commitment, other.commitment
+    if a.direction == b.direction:
+        return None
+    declared = a.counter_activation_declared and b.counter_activation_declared
+    if declared and a.aggregator_id == b.aggregator_id:
+        return None
+    own = [count for count in above.counts if count.place == thing_id and count.is_direct]
+    theirs = [count for count in other.counts if count.place == thing_id]
+    return _together(ConflictKind.COUNTER_ACTIVATION, thing_id, a, own, b, theirs, COUNTER_RULE)
+
+
+def forbidden_cascade(registry: Registry, above: Sold, below: Sold, thing_id: str) -> Conflict | None:
+    """CASCADE of a commitment that counts directly at a thing, and one that counts there from below, or is the same."""
+    a, b = above.commitment, below.commitment
+    direct = [count for count in above.counts if count.place == thing_id and count.is_direct]
+    lower = [count for count in below.counts if count.place == thing_id and not count.is_direct]
+    forbids_a = {count.row for count in direct if forbids_cascade(registry, a, count.row)}
+    forbids_b = {count.row for count in lower if forbids_cascade(registry, b, count.row)}
+    return _together(
+        ConflictKind.CASCADE, thing_id, a, direct, b, lower, CASCADE_RULE,
+        lambda own, other: own.row in forbids_a or other.row in forbids_b,
+    )  # fmt: skip
+
+
+def forbids_cascade(registry: Registry, commitment: Commitment, row: int) -> bool:
+    """Whether a row is sold under NO_CASCADE."""
+    return policy_of(registry, commitment, commitment.rows[row]) == PolicyKind.NO_CASCADE
+
+
+def in_order(*commitments: Commitment) -> tuple[str, ...]:
+    """Identifiers in the order of the ledger, those that are not in it last; each once."""
+    ordered = sorted(commitments, key=order_key)
+    return tuple(dict.fromkeys(commitment.commitment_id for commitment in ordered))
+
+
+def order_key(commitment: Commitment) -> tuple[bool, int]:
+    """Sorts by place in the ledger; those that are not in it come last, in the order in which they stand."""
+    return (commitment.sequence == 0, commitment.sequence)
+
+
+def _together(
+    kind: ConflictKind, thing_id: str, a: Commitment, own: list[Count], b: Commitment, theirs: list[Count], rule: str,
+    breaks: Callable[[Count, Count], bool] = lambda own, other: True,
+) -> Conflict | None:  # fmt: skip
+    """The conflict of counts that overlap, None where none do."""
+    spans = [(max(x.start_ms, y.start_ms), min(x.end_ms, y.end_ms)) for x in own for y in theirs if breaks(x, y)]
+    spans = [(start, end) for start, end in spans if start < end]
+    if not spans:
+        return None
+    first = min(start for start, _ in spans)
+    excess_w = min(sum(x.power_w for x in side if x.start_ms <= first < x.end_ms) for side in (own, theirs))
+    direction = None
+    return Conflict(
+        kind, thing_id, first, max(end for _, end in spans), in_order(a, b), direction, excess_w=excess_w, rule=rule
+    )
+
+
+def _sold_rows(registry: Registry, commitment: Commitment, resource_id: str) -> list[Row]:
+    """Rows on a vehicle or charge point that is sold as such, by any of its names."""
+    members = registry.thing(resource_id).members
+    rows = [row for row in commitment.rows if row.resource_id in members]
+    return [row for row in rows if not is_forecast(registry, commitment, row)]
+
+
+def _is_exempt(registry: Registry, a: Commitment, own: Row, b: Commitment, other: Row) -> bool:
+    """Whether both sides may be sold, as far as their capacity reaches."""
+    same = PolicyKind.SAME_AGGREGATOR
+    return (
+        a.aggregator_id == b.aggregator_id
+        and policy_of(registry, a, own) == same
+        and policy_of(registry, b, other) == same
+    )
+
+
+def sold_sides(registry: Registry, commitment: Commitment) -> tuple[set[str], set[str]]:
+    """Things that a commitment sells as vehicles, and as charge points."""
+    vehicles: set[str] = set()
+    points: set[str] = set()
+    for row in commitment.rows:
+        if row.resource_id in registry.sessions or is_forecast(registry, commitment, row):
+            continue
+        thing = registry.thing(row.resource_id)
+        if thing.kind == ResourceKind.EV:
+            vehicles.add(thing.thing_id)
+        elif thing.kind == ResourceKind.CHARGE_POINT:
+            points.add(thing.thing_id)
+    return vehicles, points
