@@ -12,7 +12,7 @@ from evflex.engine.activation.place_book import PlaceBook
 from evflex.engine.activation.registry import Registry
 from evflex.engine.activation.timeline import Timeline
 
-_RULES = {
+RULES = {
     ConflictKind.CAPACITY_EXCEEDED: "more would be sold than the resource has",
     ConflictKind.ALIAS_SALE: "one thing would be sold under several names, more than it has",
     ConflictKind.CASCADE: "more would be sold behind the resource than it has",
@@ -51,7 +51,7 @@ def capacity_conflicts(
         yield Conflict(
             kind, "" if isinstance(place, Cap) else place, start_ms, end_ms,
             in_order(*(sold.commitment for sold in involved))[:MOST_NAMED], direction, excess_w=excess_w,
-            area_id=place.area_id if isinstance(place, Cap) else "", rule=_RULES[kind],
+            area_id=place.area_id if isinstance(place, Cap) else "", rule=RULES[kind],
         )  # fmt: skip
 
 

@@ -274,7 +274,7 @@ class Ledger:
                 for name in book.members if direct else book.direct:
                     other = self._sold[name]
                     if other.commitment.direction == opposite:
-                        yield from _found(_counter(sold, other, place, direct, name in book.direct))
+                        yield from _found(counter_activation(sold, other, place))
             if is_under or self._under_no_cascade:
                 if direct:
                     for name in book.members:
@@ -306,14 +306,6 @@ class Ledger:
     def _direct_at(self, thing_id: str) -> Iterable[str]:
         book = self._books.get(thing_id)
         return () if book is None else book.direct
-
-
-def _counter(sold: Sold, other: Sold, place: str, is_direct: bool, other_is_direct: bool) -> Conflict | None:
-    """The conflict of two directions, whichever of the two counts directly."""
-    conflict = counter_activation(sold, other, place) if is_direct else None
-    if conflict is None and other_is_direct:
-        conflict = counter_activation(other, sold, place)
-    return conflict
 
 
 def _found(conflict: Conflict | None) -> Iterator[Conflict]:

@@ -50,17 +50,20 @@ def cross_sale(registry: Registry, vehicles: Sold, points: Sold, session: Sessio
     )  # fmt: skip
 
 
-def counter_activation(above: Sold, other: Sold, thing_id: str) -> Conflict | None:
-    """COUNTER_ACTIVATION of a commitment that counts directly at a thing, and one that counts there."""
-    a, b = above.commitment, other.commitment
+def counter_activation(one: Sold, other: Sold, thing_id: str) -> Conflict | None:
+    """COUNTER_ACTIVATION of two commitments at a thing, at which one of them counts directly."""
+    a, b = one.commitment, other.commitment
     if a.direction == b.direction:
         return None
     declared = a.counter_activation_declared and b.counter_activation_declared
     if declared and a.aggregator_id == b.aggregator_id:
         return None
-    own = [count for count in above.counts if count.place == thing_id and count.is_direct]
+    own = [count for count in one.counts if count.place == thing_id]
     theirs = [count for count in other.counts if count.place == thing_id]
-    return _together(ConflictKind.COUNTER_ACTIVATION, thing_id, a, own, b, theirs, COUNTER_RULE)
+    return _together(
+        ConflictKind.COUNTER_ACTIVATION, thing_id, a, own, b, theirs, COUNTER_RULE,
+        lambda x, y: x.is_direct or y.is_direct,
+    )  # fmt: skip
 
 
 def forbidden_cascade(registry: Registry, above: Sold, below: Sold, thing_id: str) -> Conflict | None:
@@ -94,7 +97,7 @@ def order_key(commitment: Commitment) -> tuple[bool, int]:
 
 def _together(
     kind: ConflictKind, thing_id: str, a: Commitment, own: list[Count], b: Commitment, theirs: list[Count], rule: str,
-    breaks: Callable[[Count, Count], bool] = lambda own, other: True,
+    breaks: Callable[[Count, Count], bool],
 ) -> Conflict | None:  # fmt: skip
     """The conflict of counts that overlap, None where none do."""
     spans = [(max(x.start_ms, y.start_ms), min(x.end_ms, y.end_ms)) for x in own for y in theirs if breaks(x, y)]
@@ -103,10 +106,7 @@ def _together(
         return None
     first = min(start for start, _ in spans)
     excess_w = min(sum(x.power_w for x in side if x.start_ms <= first < x.end_ms) for side in (own, theirs))
-    direction = None
-    return Conflict(
-        kind, thing_id, first, max(end for _, end in spans), in_order(a, b), direction, excess_w=excess_w, rule=rule
-    )
+    return Conflict(kind, thing_id, first, max(end for _, end in spans), in_order(a, b), excess_w=excess_w, rule=rule)
 
 
 def _sold_rows(registry: Registry, commitment: Commitment, resource_id: str) -> list[Row]:

@@ -1,0 +1,320 @@
+"""Runs above a limit in every bucket of a batch: a sweep line over starts and ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evflex.engine.activation.batch_counts import Counts
+from evflex.engine.activation.columns import Columns
+from evflex.engine.activation.model import ConflictKind
+from evflex.engine.activation.prepared import NO_LIMIT_W, PreparedRegistry
+from evflex.engine.kernels import argsort, inner_kernel, kernel
+from evflex.engine.workers import Workers
+
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+_FEW = 32
+_CAPACITY, _ALIAS = int(ConflictKind.CAPACITY_EXCEEDED), int(ConflictKind.ALIAS_SALE)
+_CASCADE, _CAP = int(ConflictKind.CASCADE), int(ConflictKind.AGGREGATOR_CAP)
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Maximal runs of instants above a limit, in the order of buckets and time.
+
+    Attributes:
+        bucket: Bucket of :class:`Counts`.
+        start_ms: First instant.
+        end_ms: After the last.
+        excess_w: Largest excess.
+        kind: Value of :class:`ConflictKind`.
+    """
+
+    bucket: IntArray
+    start_ms: IntArray
+    end_ms: IntArray
+    excess_w: IntArray
+    kind: IntArray
+
+
+def capacity_runs(counts: Counts, columns: Columns, prepared: PreparedRegistry, takes_part: BoolArray) -> Runs:
+    """Find all runs, and which commitments take part.
+
+    Args:
+        counts: Where rows count.
+        columns: The batch.
+        prepared: The registry.
+        takes_part: Set for commitments that count in a run, (commitments,).
+    """
+    load = _without_groups(counts, columns)
+    limit = counts.limit_w.ravel()
+    buckets = len(limit)
+    order_start, order_end = np.empty(len(load.power_w), dtype=np.int64), np.empty(len(load.power_w), dtype=np.int64)
+    arrays = (load.starts, load.start_ms, load.end_ms, load.power_w, limit, order_start, order_end)
+    sizes = np.zeros(buckets, dtype=np.int64)
+    empty = np.empty((0, 4), dtype=np.int64)
+    with Workers() as workers:
+        shares = _shares(load.starts, workers.count)
+        workers.each(lambda share: sweep(*share, *arrays, sizes, empty, False), shares)
+        at = np.concatenate([[0], np.cumsum(sizes)])
+        found = np.empty((int(at[-1]), 4), dtype=np.int64)
+        workers.each(lambda share: sweep(*share, *arrays, at[:-1].copy(), found, True), shares)
+    kind = np.empty(len(found), dtype=np.int64)
+    if len(found):
+        is_pool = np.bincount(columns.commitment, minlength=len(takes_part)) > 1
+        name_runs(
+            found, counts.starts, counts.row, counts.start_ms, counts.end_ms, counts.is_direct, columns.name,
+            prepared.thing_of[columns.name], columns.commitment, is_pool, len(prepared.thing_ids), takes_part, kind,
+        )  # fmt: skip
+    bucket, start_ms, end_ms, excess_w = np.ascontiguousarray(found.T)
+    return Runs(bucket, start_ms, end_ms, excess_w, kind)
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """What adds up in each bucket."""
+
+    starts: IntArray
+    start_ms: IntArray
+    end_ms: IntArray
+    power_w: IntArray
+
+
+def _shares(starts: IntArray, parts: int) -> list[tuple[int, int]]:
+    """Ranges of buckets with about as many entries each."""
+    buckets = len(starts) - 1
+    cuts = np.searchsorted(starts, np.linspace(0, starts[-1], parts + 1)[1:-1])
+    edges = [0, *np.clip(cuts, 0, buckets).tolist(), buckets]
+    return list(pairwise(edges))
+
+
+def _without_groups(counts: Counts, columns: Columns) -> _Load:
+    """Entries as they are, each group of a bucket replaced by its largest over time."""
+    power_w = columns.power_w[counts.row]
+    group = columns.group[counts.row]
+    if not (columns.group >= 0).any():
+        return _Load(counts.starts, counts.start_ms, counts.end_ms, power_w)
+    bucket = np.repeat(np.arange(len(counts.starts) - 1), np.diff(counts.starts))
+    is_grouped = group >= 0
+    rows = counts.row[is_grouped]
+    keys = (group[is_grouped], columns.aggregator[rows], bucket[is_grouped])
+    order = np.flatnonzero(is_grouped)[np.lexsort(keys)]
+    changed = np.zeros(len(order), dtype=np.bool_)
+    for key in keys:
+        in_order = key[np.lexsort(keys)]
+        changed[1:] |= in_order[1:] != in_order[:-1]
+    changed[0] = True
+    cuts = [*np.flatnonzero(changed).tolist(), len(order)]
+    pieces: list[tuple[int, int, int, int]] = []
+    for first, last in pairwise(cuts):
+        members = order[first:last]
+        entries = [
+            (int(columns.commitment[counts.row[j]]), int(counts.start_ms[j]), int(counts.end_ms[j]), int(power_w[j]))
+            for j in members.tolist()
+        ]
+        pieces += [(int(bucket[members[0]]), *piece) for piece in _largest(entries)]
+    extra = np.array(pieces, dtype=np.int64).reshape(-1, 4)
+    whole = ~is_grouped
+    all_buckets = np.concatenate([bucket[whole], extra[:, 0]])
+    by_bucket = np.argsort(all_buckets, kind="stable")
+    starts = np.searchsorted(all_buckets[by_bucket], np.arange(len(counts.starts))).astype(np.int64)
+    return _Load(
+        starts,
+        np.concatenate([counts.start_ms[whole], extra[:, 1]])[by_bucket],
+        np.concatenate([counts.end_ms[whole], extra[:, 2]])[by_bucket],
+        np.concatenate([power_w[whole], extra[:, 3]])[by_bucket],
+    )
+
+
+def _largest(entries: Sequence[tuple[int, int, int, int]]) -> list[tuple[int, int, int]]:
+    """Largest over time of commitments whose entries (commitment, start, end, power) add up; start, end and power."""
+    by_commitment: dict[int, list[tuple[int, int, int]]] = {}
+    for commitment, start, end, power in entries:
+        by_commitment.setdefault(commitment, []).append((start, end, power))
+    pieces = [piece for own in by_commitment.values() for piece in _sum(own)]
+    pieces.sort()
+    edges = sorted({edge for piece in pieces for edge in piece[:2]})
+    active: list[tuple[int, int]] = []
+    found: list[tuple[int, int, int]] = []
+    at = 0
+    for start, end in pairwise(edges):
+        while at < len(pieces) and pieces[at][0] <= start:
+            heappush(active, (-pieces[at][2], pieces[at][1]))
+            at += 1
+        while active and active[0][1] <= start:
+            heappop(active)
+        if active:
+            found.append((start, end, -active[0][0]))
+    return found
+
+
+def _sum(entries: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    if len(entries) == 1:
+        return list(entries)
+    edges = sorted({edge for entry in entries for edge in entry[:2]})
+    sums = [(a, b, sum(p for s, e, p in entries if s <= a < e)) for a, b in pairwise(edges)]
+    return [piece for piece in sums if piece[2]]
+
+
+@kernel
+def sweep(
+    low: int,
+    high: int,
+    starts: IntArray,
+    start: IntArray,
+    end: IntArray,
+    power: IntArray,
+    limit: IntArray,
+    order_start: IntArray,
+    order_end: IntArray,
+    at: IntArray,
+    found: IntArray,
+    writes: bool,
+) -> None:
+    """Go through the runs of buckets low to high: count them into ``at``, or write them where ``at`` says.
+
+    The first pass keeps the order of starts and ends in ``order_start`` and ``order_end`` for the second.
+    """
+    for bucket in range(low, high):
+        first, last = starts[bucket], starts[bucket + 1]
+        most = limit[bucket]
+        if most == NO_LIMIT_W:
+            continue
+        total = 0
+        for j in range(first, last):
+            total += power[j]
+        # what is not too much all together is never too much
+        if total <= most:
+            continue
+        if not writes:
+            sort_range(start, first, last, order_start)
+            sort_range(end, first, last, order_end)
+        level, i, j = 0, first, first
+        above, peak, begun = False, 0, 0
+        while j < last:
+            now = end[order_end[j]]
+            if i < last:
+                now = min(now, start[order_start[i]])
+            while j < last and end[order_end[j]] == now:
+                level -= power[order_end[j]]
+                j += 1
+            while i < last and start[order_start[i]] == now:
+                level += power[order_start[i]]
+                i += 1
+            if level > most:
+                if not above:
+                    above, begun, peak = True, now, level
+                peak = max(peak, level)
+            elif above:
+                above = False
+                if writes:
+                    k = at[bucket]
+                    found[k, 0], found[k, 1], found[k, 2], found[k, 3] = bucket, begun, now, peak - most
+                at[bucket] += 1
+
+
+@kernel
+def name_runs(
+    found: IntArray,
+    starts: IntArray,
+    row: IntArray,
+    start: IntArray,
+    end: IntArray,
+    is_direct: BoolArray,
+    name: IntArray,
+    thing: IntArray,
+    commitment: IntArray,
+    is_pool: BoolArray,
+    things: int,
+    takes_part: BoolArray,
+    kind: IntArray,
+) -> None:
+    """Tell of each run what it is, and mark the commitments that count in it."""
+    order = np.empty(len(row), dtype=np.int64)
+    bucket, longest = -1, 0
+    for r in range(len(found)):
+        first, last = starts[found[r, 0]], starts[found[r, 0] + 1]
+        if found[r, 0] != bucket:
+            bucket = found[r, 0]
+            sort_range(start, first, last, order)
+            longest = 0
+            for j in range(first, last):
+                longest = max(longest, end[j] - start[j])
+        begins, ends = found[r, 1], found[r, 2]
+        # sorted by start: none that began earlier than the longest reaches into the run
+        i = first
+        high = last
+        while i < high:
+            middle = (i + high) // 2
+            if start[order[middle]] <= begins - longest:
+                i = middle + 1
+            else:
+                high = middle
+        low_end = i
+        only_name, several, has_lower = -1, False, False
+        while i < last and start[order[i]] < ends:
+            j = order[i]
+            i += 1
+            if end[j] <= begins:
+                continue
+            own = commitment[row[j]]
+            takes_part[own] = True
+            if not is_direct[j]:
+                has_lower = has_lower or not (
+                    is_pool[own]
+                    and _is_direct_too(own, order, low_end, last, row, start, end, is_direct, commitment, begins, ends)
+                )
+            elif thing[row[j]] == bucket // 2:
+                several |= only_name >= 0 and only_name != name[row[j]]
+                only_name = name[row[j]]
+        if bucket >= 2 * things:
+            kind[r] = _CAP
+        elif has_lower:
+            kind[r] = _CASCADE
+        else:
+            kind[r] = _ALIAS if several else _CAPACITY
+
+
+@inner_kernel
+def _is_direct_too(
+    own: int,
+    order: IntArray,
+    first: int,
+    last: int,
+    row: IntArray,
+    start: IntArray,
+    end: IntArray,
+    is_direct: BoolArray,
+    commitment: IntArray,
+    begins: int,
+    ends: int,
+) -> bool:
+    """Whether a commitment counts directly in a run by another of its rows."""
+    for i in range(first, last):
+        j = order[i]
+        if start[j] >= ends:
+            return False
+        if commitment[row[j]] == own and is_direct[j] and end[j] > begins:
+            return True
+    return False
+
+
+@inner_kernel
+def sort_range(values: IntArray, first: int, last: int, order: IntArray) -> None:
+    """Write the indices first to last in the order of their values."""
+    if last - first > _FEW:
+        # instants in ms are whole numbers that a double holds exactly
+        order[first:last] = argsort(values[first:last].astype(np.float64)) + first
+        return
+    for i in range(first, last):
+        j, value = i, values[i]
+        while j > first and values[order[j - 1]] > value:
+            order[j] = order[j - 1]
+            j -= 1
+        order[j] = i
