@@ -144,10 +144,10 @@ def random_world(rng: np.random.Generator, unit_ms: int = HOUR_MS, most_commitme
         most_commitments: Most that are sold.
     """
     world = World(policies=_policies(rng), resources=_resources(rng))
-    for _ in range(int(rng.integers(0, 4))):
+    for _ in range(int(rng.integers(0, 6))):
         linked = world.after(_link(rng, world))
         world = linked if linked.is_sound() else world
-    for k in range(int(rng.integers(0, 6))):
+    for k in range(int(rng.integers(0, 9))):
         opened = world.after(random_session(rng, world, f"session-{k}", unit_ms))
         world = opened if opened.is_sound() else world
     count = int(rng.integers(1, most_commitments + 1))
@@ -163,9 +163,9 @@ def random_commitment(
     names = [resource.resource_id for resource in world.resources]
     sessions = list(world.session)
     if sessions and _chance(rng, 0.35):
-        names = sessions + names[:2]
         session = world.session[_one_of(rng, sessions)]
-        if _chance(rng, 0.7) and session.start_ms < end_ms and start_ms < session.end_ms:
+        names = list({session.session_id: 0, _one_of(rng, sessions): 0, _one_of(rng, names): 0})
+        if _chance(rng, 0.9) and session.start_ms < end_ms and start_ms < session.end_ms:
             start_ms, end_ms = max(start_ms, session.start_ms), min(end_ms, session.end_ms)
     count = 1 if _chance(rng, 0.55) else min(len(names), int(rng.integers(2, 5)))
     chosen = [names[int(k)] for k in rng.permutation(len(names))[:count]]
@@ -194,19 +194,19 @@ def random_commitment(
 
 
 def random_session(
-    rng: np.random.Generator, world: World, session_id: str, unit_ms: int = HOUR_MS, open_ratio: float = 0.6
+    rng: np.random.Generator, world: World, session_id: str, unit_ms: int = HOUR_MS, open_ratio: float = 0.5
 ) -> Session:
     """A session of any vehicle at any charge point, not always one that may be; open ones often have a need."""
     evs = [resource.resource_id for resource in world.resources if resource.kind == ResourceKind.EV]
     charge_points = [resource.resource_id for resource in world.resources if resource.kind == ResourceKind.CHARGE_POINT]
     start_ms, end_ms = _interval(rng, unit_ms)
     session = Session(session_id, _one_of(rng, evs), _one_of(rng, charge_points), start_ms, end_ms)
-    if _chance(rng, 0.5):
+    if _chance(rng, 0.7):
         # Departure is where the session would have ended, or soon after.
         departure_ms = end_ms + unit_ms * int(rng.integers(0, 3))
-        most_w = int(rng.integers(2, 25))
+        most_w = int(rng.integers(2, 15))
         most_wh = most_w * (departure_ms - start_ms) // HOUR_MS
-        need = int(rng.integers(0, most_wh + 2))
+        need = int(rng.integers(most_wh // 2, most_wh + 2))
         session = replace(session, energy_wh=need, departure_ms=departure_ms, max_charge_w=most_w)
     return replace(session, end_ms=OPEN_END_MS) if _chance(rng, open_ratio) else session
 
@@ -215,7 +215,7 @@ def random_change(rng: np.random.Generator, world: World, unit_ms: int = HOUR_MS
     """A session to open, or aliases that join two things; None where none was found that a world bears."""
     for _ in range(20):
         change: Change = random_session(rng, world, "plugged-in", unit_ms, open_ratio=1.0)
-        if _chance(rng, 0.4):
+        if _chance(rng, 0.25):
             change = _link(rng, world)
         after = world.after(change)
         if after.is_sound() and (isinstance(change, Session) or len(after.members) < len(world.members)):
@@ -240,7 +240,7 @@ def _resources(rng: np.random.Generator) -> tuple[Resource, ...]:
 
 def _resource(rng: np.random.Generator, resource_id: str, kind: ResourceKind, parents: Sequence[str]) -> Resource:
     parent_id = _one_of(rng, parents) if parents and _chance(rng, 0.85) else ""
-    most_w = 35 if kind == ResourceKind.SITE else 20
+    most_w = 40 if kind == ResourceKind.SITE else 20
     up_w, down_w = (
         None if _chance(rng, 0.25) else 0 if _chance(rng, 0.07) else int(rng.integers(5, most_w)) for _ in range(2)
     )
@@ -269,7 +269,7 @@ def _link(rng: np.random.Generator, world: World) -> LinkAliases:
 
 def _interval(rng: np.random.Generator, unit_ms: int) -> tuple[int, int]:
     first = int(rng.integers(0, MOST_UNITS))
-    last = int(rng.integers(first + 1, MOST_UNITS + 1))
+    last = min(MOST_UNITS, first + int(rng.integers(1, 11)))
     off_ms = [int(rng.integers(-1, 2)) if unit_ms > 2 and _chance(rng, 0.1) else 0 for _ in range(2)]
     return max(0, first * unit_ms + off_ms[0]), last * unit_ms + off_ms[1]
 
