@@ -103,10 +103,11 @@ def _breaks_policy(prepared: PreparedRegistry, columns: Columns, policy: IntArra
     inside = np.ones(len(columns), dtype=np.bool_)
     where = session[is_session]
     starts, ends = columns.start_ms[is_session], columns.end_ms[is_session]
-    inside[is_session] = (start_ms[where] <= starts) & (starts < ends) & (ends <= end_ms[where])
+    inside[is_session] = (start_ms[where] <= starts) & (ends <= end_ms[where])
     kind = np.where(is_session, 0, prepared.kind[prepared.thing_of[columns.name]])
     other_side = is_session | (is_charging(kind) & (kind != side))
-    return ~inside | ((policy == PolicyKind.ONE_SIDE) & (side > 0) & other_side)
+    forbidden = ~inside | ((policy == PolicyKind.ONE_SIDE) & (side > 0) & other_side)
+    return forbidden & (columns.start_ms < columns.end_ms)
 
 
 class _Teller:

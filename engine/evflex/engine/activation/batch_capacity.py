@@ -67,10 +67,9 @@ def capacity_runs(counts: Counts, columns: Columns, prepared: PreparedRegistry, 
         workers.each(lambda share: sweep(*share, *arrays, at[:-1].copy(), found, True), shares)
     kind = np.empty(len(found), dtype=np.int64)
     if len(found):
-        is_pool = np.bincount(columns.commitment, minlength=len(takes_part)) > 1
         name_runs(
             found, counts.starts, counts.row, counts.start_ms, counts.end_ms, counts.is_direct, columns.name,
-            prepared.thing_of[columns.name], columns.commitment, is_pool, len(prepared.thing_ids), takes_part, kind,
+            prepared.thing_of[columns.name], columns.commitment, len(prepared.thing_ids), takes_part, kind,
         )  # fmt: skip
     bucket, start_ms, end_ms, excess_w = np.ascontiguousarray(found.T)
     return Runs(bucket, start_ms, end_ms, excess_w, kind)
@@ -98,7 +97,7 @@ def _without_groups(counts: Counts, columns: Columns) -> _Load:
     """Entries as they are, each group of a bucket replaced by its largest over time."""
     power_w = columns.power_w[counts.row]
     group = columns.group[counts.row]
-    if not (columns.group >= 0).any():
+    if not (group >= 0).any():
         return _Load(counts.starts, counts.start_ms, counts.end_ms, power_w)
     bucket = np.repeat(np.arange(len(counts.starts) - 1), np.diff(counts.starts))
     is_grouped = group >= 0
@@ -230,7 +229,6 @@ def name_runs(
     name: IntArray,
     thing: IntArray,
     commitment: IntArray,
-    is_pool: BoolArray,
     things: int,
     takes_part: BoolArray,
     kind: IntArray,
@@ -256,20 +254,15 @@ def name_runs(
                 i = middle + 1
             else:
                 high = middle
-        low_end = i
         only_name, several, has_lower = -1, False, False
         while i < last and start[order[i]] < ends:
             j = order[i]
             i += 1
             if end[j] <= begins:
                 continue
-            own = commitment[row[j]]
-            takes_part[own] = True
+            takes_part[commitment[row[j]]] = True
             if not is_direct[j]:
-                has_lower = has_lower or not (
-                    is_pool[own]
-                    and _is_direct_too(own, order, low_end, last, row, start, end, is_direct, commitment, begins, ends)
-                )
+                has_lower = True
             elif thing[row[j]] == bucket // 2:
                 several |= only_name >= 0 and only_name != name[row[j]]
                 only_name = name[row[j]]
@@ -279,30 +272,6 @@ def name_runs(
             kind[r] = _CASCADE
         else:
             kind[r] = _ALIAS if several else _CAPACITY
-
-
-@inner_kernel
-def _is_direct_too(
-    own: int,
-    order: IntArray,
-    first: int,
-    last: int,
-    row: IntArray,
-    start: IntArray,
-    end: IntArray,
-    is_direct: BoolArray,
-    commitment: IntArray,
-    begins: int,
-    ends: int,
-) -> bool:
-    """Whether a commitment counts directly in a run by another of its rows."""
-    for i in range(first, last):
-        j = order[i]
-        if start[j] >= ends:
-            return False
-        if commitment[row[j]] == own and is_direct[j] and end[j] > begins:
-            return True
-    return False
 
 
 @inner_kernel

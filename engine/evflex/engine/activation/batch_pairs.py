@@ -25,8 +25,8 @@ class Pairs:
     """Two commitments and where they meet, each once; one may stand twice.
 
     Attributes:
-        first: Commitment: on the vehicle, or the one that counts directly.
-        second: The other.
+        first: Commitment.
+        second: Commitment, not before the first.
         where: Session, or thing.
     """
 
@@ -57,23 +57,19 @@ def cross_sale_pairs(prepared: PreparedRegistry, columns: Columns, policy: IntAr
 
 def counter_pairs(counts: Counts, columns: Columns, things: int) -> Pairs:
     """Commitments of both directions at a thing, at least one of which counts there directly."""
-    found = _line_pairs(counts, columns, things, columns.is_declared, np.zeros(len(columns), dtype=np.int64), True)
-    # either of two that both count directly may have come first
-    swapped = found[:, 0] > found[:, 1]
-    found[swapped, 0], found[swapped, 1] = found[swapped, 1], found[swapped, 0]
-    return _distinct(found)
+    return _line_pairs(counts, columns, things, columns.is_declared, np.zeros(len(columns), dtype=np.int64), True)
 
 
 def cascade_pairs(counts: Counts, columns: Columns, things: int, policy: IntArray) -> Pairs:
     """Commitments of which one counts directly at a thing and the other from below, under NO_CASCADE."""
     if not (policy == PolicyKind.NO_CASCADE).any():
         return _distinct(np.empty((0, 3), dtype=np.int64))
-    return _distinct(_line_pairs(counts, columns, things, columns.is_declared, policy, False))
+    return _line_pairs(counts, columns, things, columns.is_declared, policy, False)
 
 
 def _line_pairs(
     counts: Counts, columns: Columns, things: int, is_declared: BoolArray, policy: IntArray, opposite: bool
-) -> IntArray:
+) -> Pairs:
     order = np.empty(len(counts.row), dtype=np.int64)
     arrays = (
         things, counts.starts, counts.row, counts.start_ms, counts.end_ms, counts.is_direct, columns.aggregator,
@@ -82,7 +78,7 @@ def _line_pairs(
     found = np.empty((line_pairs(*arrays, np.empty((0, 3), dtype=np.int64)), 3), dtype=np.int64)
     if len(found):
         line_pairs(*arrays, found)
-    return found
+    return _distinct(found)
 
 
 def _by_thing(columns: Columns, thing: IntArray, wanted: BoolArray, things: int) -> tuple[IntArray, IntArray, IntArray]:
@@ -96,8 +92,9 @@ def _by_thing(columns: Columns, thing: IntArray, wanted: BoolArray, things: int)
 
 
 def _distinct(found: IntArray) -> Pairs:
-    """Each pair once, in the order of where, first and second."""
+    """Each pair once, whichever way round it meets, in the order of where, first and second."""
     if len(found):
+        found[:, :2].sort(axis=1)
         found = found[np.lexsort((found[:, 1], found[:, 0], found[:, 2]))]
         is_new = np.ones(len(found), dtype=np.bool_)
         is_new[1:] = (found[1:] != found[:-1]).any(axis=1)

@@ -99,11 +99,14 @@ def _there(sold: Sold, place: Place, start_ms: int, end_ms: int) -> Iterator[Cou
 def _kind(registry: Registry, place: Place, involved: Iterable[Sold], start_ms: int, end_ms: int) -> ConflictKind:
     if isinstance(place, Cap):
         return ConflictKind.AGGREGATOR_CAP
-    members = registry.thing(place).members
     names = set()
     for sold in involved:
-        direct = [count for count in _there(sold, place, start_ms, end_ms) if count.is_direct]
-        if not direct:
-            return ConflictKind.CASCADE
-        names |= {sold.commitment.rows[count.row].resource_id for count in direct}.intersection(members)
-    return ConflictKind.ALIAS_SALE if len(names) > 1 else ConflictKind.CAPACITY_EXCEEDED
+        for count in _there(sold, place, start_ms, end_ms):
+            if not count.is_direct:
+                return ConflictKind.CASCADE
+            names.add(sold.commitment.rows[count.row].resource_id)
+    return (
+        ConflictKind.ALIAS_SALE
+        if len(names.intersection(registry.thing(place).members)) > 1
+        else ConflictKind.CAPACITY_EXCEEDED
+    )

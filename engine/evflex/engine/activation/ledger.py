@@ -19,6 +19,7 @@ from evflex.engine.activation.model import (
     ConflictKind,
     Direction,
     PolicyKind,
+    Resource,
     Session,
 )
 from evflex.engine.activation.pair_rules import (
@@ -159,6 +160,30 @@ class Ledger:
         """Commitments that count at any of some things."""
         return {name for thing_id in thing_ids if thing_id in self._books for name in self._books[thing_id].members}
 
+    def open_session(self, session: Session) -> list[Suspension]:
+        """Open a session, and decide what conflicts by it; see :meth:`change`."""
+        registry = self.registry
+        members = [m for side in (session.ev_id, session.charge_point_id) for m in registry.thing(side).members]
+        return self.change(
+            self.naming(members),
+            lambda: registry.put_session(session),
+            lambda: registry.drop_session(session.session_id),
+        )
+
+    def change_resource(self, resource: Resource) -> list[Suspension]:
+        """Replace a resource, and decide what conflicts by that, as where aliases join two things."""
+        registry, before = self.registry, self.registry.resources[resource.resource_id]
+        self.registry.put_resource(resource)
+        joined = registry.thing(resource.resource_id).members
+        self.registry.put_resource(before)
+        things = {registry.thing(member).thing_id for member in joined}
+        members = {member for thing in things for member in registry.thing(thing).members}
+        return self.change(
+            self.counting_at(things) | self.naming(members),
+            lambda: registry.put_resource(resource),
+            lambda: registry.put_resource(before),
+        )
+
     def move(self, affected: Iterable[str], apply: Callable[[], None]) -> list[Commitment]:
         """Change the registry, and let commitments whose counts that alters count as they do then.
 
@@ -236,24 +261,16 @@ class Ledger:
         return _strengths(self._conflicts_now(name), name)
 
     def _cross_sales(self, sold: Sold) -> Iterator[Conflict]:
-        commitment, registry = sold.commitment, self.registry
-        vehicles, points = sold_sides(registry, commitment)
-        start, end = commitment.start_ms, commitment.end_ms
-        both: set[str] = set()
-        for side in (*vehicles, *points):
-            for session in registry.sessions_of(registry.thing(side), start, end):
-                is_vehicle = side in vehicles
-                other_side = session.charge_point_id if is_vehicle else session.ev_id
-                other_thing = registry.thing(other_side).thing_id
-                others = [self._sold[name] for name in self._direct_at(other_thing)]
-                if other_thing in (points if is_vehicle else vehicles) and session.session_id not in both:
-                    both.add(session.session_id)
-                    others.append(sold)
-                for other in others:
-                    a, b = (sold, other) if is_vehicle else (other, sold)
-                    conflict = cross_sale(registry, a, b, session)
-                    if conflict is not None:
-                        yield conflict
+        registry, commitment = self.registry, sold.commitment
+        sessions: dict[str, Session] = {}
+        for side in sold_sides(registry, commitment):
+            there = registry.sessions_of(registry.thing(side), commitment.start_ms, commitment.end_ms)
+            sessions.update((session.session_id, session) for session in there)
+        for session in sessions.values():
+            sides = [registry.thing(side).thing_id for side in (session.ev_id, session.charge_point_id)]
+            names = dict.fromkeys(name for side in sides for name in self._direct_at(side))
+            for other in (*(self._sold[name] for name in names), sold):
+                yield from _found(cross_sale(registry, sold, other, session))
 
     def _along_the_line(self, sold: Sold, places: dict[Place, list[Count]]) -> Iterator[Conflict]:
         """Counter-activation and forbidden cascades at each thing where a commitment counts."""
@@ -276,12 +293,8 @@ class Ledger:
                     if other.commitment.direction == opposite:
                         yield from _found(counter_activation(sold, other, place))
             if is_under or self._under_no_cascade:
-                if direct:
-                    for name in book.members:
-                        yield from _found(forbidden_cascade(self.registry, sold, self._sold[name], place))
-                if lower:
-                    for name in book.direct:
-                        yield from _found(forbidden_cascade(self.registry, self._sold[name], sold, place))
+                for name in book.members if direct else book.direct:
+                    yield from _found(forbidden_cascade(self.registry, sold, self._sold[name], place))
 
     def _energy(self, sold: Sold, places: dict[Place, list[Count]]) -> Iterator[Conflict]:
         if sold.commitment.direction != Direction.UP:

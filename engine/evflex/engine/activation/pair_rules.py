@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evflex.engine.activation.counting import Count, is_forecast, policy_of
 from evflex.engine.activation.model import Commitment, Conflict, ConflictKind, PolicyKind, ResourceKind, Row, Session
@@ -28,9 +28,16 @@ class Sold:
     counts: list[Count]
 
 
-def cross_sale(registry: Registry, vehicles: Sold, points: Sold, session: Session) -> Conflict | None:
-    """CROSS_SALE of a commitment on the vehicle and one on the charge point of a session; they may be one."""
-    a, b = vehicles.commitment, points.commitment
+def cross_sale(registry: Registry, one: Sold, other: Sold, session: Session) -> Conflict | None:
+    """CROSS_SALE of two commitments in a session: one on the vehicle, one on the charge point; they may be one."""
+    return _either_way(
+        _cross_sale(registry, one.commitment, other.commitment, session),
+        _cross_sale(registry, other.commitment, one.commitment, session),
+    )
+
+
+def _cross_sale(registry: Registry, a: Commitment, b: Commitment, session: Session) -> Conflict | None:
+    """The same with ``a`` on the vehicle and ``b`` on the charge point."""
     pairs = [
         (own, other)
         for own in _sold_rows(registry, a, session.ev_id)
@@ -66,8 +73,14 @@ def counter_activation(one: Sold, other: Sold, thing_id: str) -> Conflict | None
     )  # fmt: skip
 
 
-def forbidden_cascade(registry: Registry, above: Sold, below: Sold, thing_id: str) -> Conflict | None:
+def forbidden_cascade(registry: Registry, one: Sold, other: Sold, thing_id: str) -> Conflict | None:
     """CASCADE of a commitment that counts directly at a thing, and one that counts there from below, or is the same."""
+    return _either_way(
+        _cascade(registry, one, other, thing_id), _cascade(registry, other, one, thing_id)
+    )
+
+
+def _cascade(registry: Registry, above: Sold, below: Sold, thing_id: str) -> Conflict | None:
     a, b = above.commitment, below.commitment
     direct = [count for count in above.counts if count.place == thing_id and count.is_direct]
     lower = [count for count in below.counts if count.place == thing_id and not count.is_direct]
@@ -75,7 +88,7 @@ def forbidden_cascade(registry: Registry, above: Sold, below: Sold, thing_id: st
     forbids_b = {count.row for count in lower if forbids_cascade(registry, b, count.row)}
     return _together(
         ConflictKind.CASCADE, thing_id, a, direct, b, lower, CASCADE_RULE,
-        lambda own, other: own.row in forbids_a or other.row in forbids_b,
+        lambda x, y: x.row in forbids_a or y.row in forbids_b,
     )  # fmt: skip
 
 
@@ -93,6 +106,12 @@ def in_order(*commitments: Commitment) -> tuple[str, ...]:
 def order_key(commitment: Commitment) -> tuple[bool, int]:
     """Sorts by place in the ledger; those that are not in it come last, in the order in which they stand."""
     return (commitment.sequence == 0, commitment.sequence)
+
+
+def _either_way(*found: Conflict | None) -> Conflict | None:
+    """One conflict of two commitments that may meet both ways round: the first, the larger, to the end of the last."""
+    both = sorted((c for c in found if c is not None), key=lambda c: (c.start_ms, -c.excess_w))
+    return replace(both[0], end_ms=max(c.end_ms for c in both)) if both else None
 
 
 def _together(
@@ -126,16 +145,11 @@ def _is_exempt(registry: Registry, a: Commitment, own: Row, b: Commitment, other
     )
 
 
-def sold_sides(registry: Registry, commitment: Commitment) -> tuple[set[str], set[str]]:
-    """Things that a commitment sells as vehicles, and as charge points."""
-    vehicles: set[str] = set()
-    points: set[str] = set()
-    for row in commitment.rows:
-        if row.resource_id in registry.sessions or is_forecast(registry, commitment, row):
-            continue
-        thing = registry.thing(row.resource_id)
-        if thing.kind == ResourceKind.EV:
-            vehicles.add(thing.thing_id)
-        elif thing.kind == ResourceKind.CHARGE_POINT:
-            points.add(thing.thing_id)
-    return vehicles, points
+def sold_sides(registry: Registry, commitment: Commitment) -> set[str]:
+    """Vehicles and charge points that a commitment sells as such, by their things."""
+    rows = (row for row in commitment.rows if row.resource_id not in registry.sessions)
+    things = {
+        registry.thing(row.resource_id).thing_id for row in rows if not is_forecast(registry, commitment, row)
+    }
+    sides = (ResourceKind.EV, ResourceKind.CHARGE_POINT)
+    return {thing for thing in things if registry.thing(thing).kind in sides}

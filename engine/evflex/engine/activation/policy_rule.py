@@ -31,6 +31,8 @@ def policy_conflicts(registry: Registry, commitment: Commitment) -> Iterator[Con
 
 
 def _broken_rule(registry: Registry, commitment: Commitment, row: Row) -> str:
+    if row.end_ms <= commitment.start_ms:
+        return ""  # cut to nothing
     session = registry.sessions.get(row.resource_id)
     if session is not None and not session.start_ms <= commitment.start_ms < row.end_ms <= session.end_ms:
         end = "any time" if session.end_ms == OPEN_END_MS else str(session.end_ms)

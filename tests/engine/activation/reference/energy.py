@@ -44,8 +44,8 @@ def _taking(world: World, session: Session, piece: Instant) -> list[Count]:
     return found
 
 
-def _taken_wh(taking: list[tuple[Instant, list[Count]]]) -> int:
-    """All that is taken, in whole Wh."""
+def _taken_wh(taking: list[tuple[Instant, list[Count]]]) -> Fraction:
+    """All that is taken."""
     time_ms: dict[tuple[str, str], int] = defaultdict(int)
     part = {}
     for piece, counts in taking:
@@ -53,18 +53,19 @@ def _taken_wh(taking: list[tuple[Instant, list[Count]]]) -> int:
             key = (count.commitment.commitment_id, count.row.resource_id)
             time_ms[key] += piece.end_ms - piece.start_ms
             part[key] = count
-    alone_wh = 0
-    members_wh: dict[tuple[str, str, str], int] = defaultdict(int)
+    alone_wh = Fraction(0)
+    members_wh: dict[tuple[str, str, str], Fraction] = defaultdict(Fraction)
     for key, count in part.items():
         commitment, row = count.commitment, count.row
         taken_wh = _wh(row.power_w, time_ms[key])
         if commitment.energy_wh is not None:
-            taken_wh = min(taken_wh, Fraction(commitment.energy_wh * row.power_w, commitment.power_w))
+            share_wh = ceil(Fraction(commitment.energy_wh * row.power_w, commitment.power_w))
+            taken_wh = min(taken_wh, Fraction(share_wh))
         if commitment.group is None:
-            alone_wh += ceil(taken_wh)
+            alone_wh += taken_wh
         else:
-            members_wh[commitment.group] += ceil(taken_wh)
-    return alone_wh + sum(min(wh, ceil(_largest_wh(taking, group))) for group, wh in members_wh.items())
+            members_wh[commitment.group] += taken_wh
+    return alone_wh + sum(min(wh, _largest_wh(taking, group)) for group, wh in members_wh.items())
 
 
 def _largest_wh(taking: list[tuple[Instant, list[Count]]], group: tuple[str, str, str]) -> Fraction:

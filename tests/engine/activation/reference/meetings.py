@@ -92,9 +92,9 @@ def _counter_activations(world: World, piece: Instant) -> Twice:
             for b in there:
                 if not a.directly[thing] or a.commitment.direction == b.commitment.direction or _both_declare(a, b):
                     continue
-                directly_w = _sum_w(c for c in there if c.commitment is a.commitment and c.directly[thing])
-                at_all_w = _sum_w(c for c in there if c.commitment is b.commitment)
-                _note(twice, (frozenset(ids((a, b))), thing), min(directly_w, at_all_w))
+                own_w = _sum_w(c for c in there if c.commitment is a.commitment)
+                others_w = _sum_w(c for c in there if c.commitment is b.commitment)
+                _note(twice, (frozenset(ids((a, b))), thing), min(own_w, others_w))
     return twice
 
 
