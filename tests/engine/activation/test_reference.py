@@ -98,6 +98,17 @@ def test_a_node_that_is_reached_twice_counts_once() -> None:
     assert all_conflicts(above) == [conflict(ConflictKind.CASCADE, "node", 0, 4, "a", direction=UP, excess_w=1)]
 
 
+def test_a_vehicle_that_is_plugged_in_elsewhere_still_counts_at_home() -> None:
+    found = all_conflicts(world(
+        site("home", up_headroom_w=4), site("work", up_headroom_w=3), ev(parent_id="home"), point(parent_id="work"),
+        plugged(2), sold("a", ("ev", 5)),
+    ))  # fmt: skip
+    assert found == [
+        conflict(ConflictKind.CASCADE, "home", 0, 4, "a", direction=UP, excess_w=1),
+        conflict(ConflictKind.CASCADE, "work", 2, 4, "a", direction=UP, excess_w=2),
+    ]
+
+
 def test_groups_count_by_their_largest_and_only_of_one_aggregator_and_sort() -> None:
     """Of ada's alternatives 5 W count, of bob's group of that name 2 W, of ada's co-delivery of that name 3 W: 10 W."""
     parts = (
@@ -244,6 +255,15 @@ def test_both_must_declare_and_be_of_one_aggregator(first: bool, second: bool, b
     assert found == ([] if stands else [conflict(ConflictKind.COUNTER_ACTIVATION, "ev", 0, 4, "a", "b", excess_w=5)])
 
 
+def test_two_that_meet_are_judged_at_the_first_instant() -> None:
+    """At the site 1 W of the charge point meets what is sold downward; 2 W more of the vehicle do once it is there."""
+    found = all_conflicts(world(
+        rule(PolicyKind.SAME_AGGREGATOR), site(), point(parent_id="site"), ev(), plugged(2),
+        sold("a", ("point", 1), ("ev", 2)), sold("b", ("site", 9), direction=DOWN),
+    ))  # fmt: skip
+    assert found == [conflict(ConflictKind.COUNTER_ACTIVATION, "site", 0, 4, "a", "b", excess_w=1)]
+
+
 def test_no_cascade_forbids_a_site_beside_its_child_even_in_one_pool() -> None:
     """Either row may bring the policy; under another product for both there is nothing against it."""
     parts = (site(area_id="north"), point(parent_id="site"), rule(PolicyKind.NO_CASCADE, "north"))
@@ -333,3 +353,6 @@ def test_a_session_is_sold_within_its_time() -> None:
     late = conflict(ConflictKind.POLICY, "s", 2, 4, "a")
     assert candidate_conflicts(closed, sold("a", ("s", 1), start=2)) == [late]
     assert candidate_conflicts(closed, sold("a", ("s", 1, 3), start=2)) == []
+    # What was cut to nothing sells nothing.
+    assert candidate_conflicts(closed, sold("a", ("s", 1, 3), start=3)) == []
+    assert candidate_conflicts(open_one, sold("a", ("s", 1, 0), ("ev", 1))) == []
