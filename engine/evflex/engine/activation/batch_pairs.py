@@ -41,7 +41,7 @@ class Pairs:
 def cross_sale_pairs(prepared: PreparedRegistry, columns: Columns, policy: IntArray) -> Pairs:
     """Commitments on the vehicle and on the charge point of a session, at an instant of it."""
     thing = prepared.thing_of[columns.name]
-    is_sold = (thing >= 0) & (policy != PolicyKind.SESSION)
+    is_sold = (thing >= 0) & (policy != PolicyKind.SESSION) & (columns.start_ms < columns.end_ms)
     kind = prepared.kind[thing]
     vehicles = _by_thing(columns, thing, is_sold & (kind == ResourceKind.EV), len(prepared.thing_ids))
     points = _by_thing(columns, thing, is_sold & (kind == ResourceKind.CHARGE_POINT), len(prepared.thing_ids))

@@ -6,7 +6,7 @@ interval, however much is in the ledger. Commitments are looked at one by one on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from evflex.engine.activation.capacity_rule import capacity_conflicts
@@ -38,7 +38,8 @@ from evflex.engine.activation.registry import Registry
 _AFTER_ALL = 1 << 62
 _OF_TWO = (ConflictKind.CROSS_SALE, ConflictKind.COUNTER_ACTIVATION)
 # What makes two conflicts the same one, and how strong it is in W and Wh.
-_Strengths = dict[tuple[object, ...], tuple[int, int]]
+_Key = tuple[ConflictKind, Direction | None, str, str, str, tuple[str, ...]]
+_Strengths = dict[_Key, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,25 +213,60 @@ class Ledger:
         moved = self.move(names, apply)
         grown: list[Conflict] = []
         for commitment in moved:
-            after = self._conflicts_now(commitment.commitment_id)
-            grown += _grown(after, before[commitment.commitment_id], commitment.commitment_id)
+            name = commitment.commitment_id
+            grown += _grown(self._conflicts_now(name), self._renamed(before[name]), name)
         if not grown:
             return []
         involved = names | self._parties(grown)
-        self.move(names, undo)
+        lost: set[str] = set()
+        while True:
+            # a commitment is judged by those before it that stay, so each round settles at least one more
+            self.move(names, undo)
+            known = self._judged_in_turn(involved, lost)
+            self.move(names, apply)
+            suspended = self._yielding(involved, known)
+            if {each.commitment.commitment_id for each in suspended} == lost:
+                return suspended
+            lost = {each.commitment.commitment_id for each in suspended}
+            for each in suspended:
+                self.put(each.commitment)
+
+    def _judged_in_turn(self, involved: Iterable[str], lost: Container[str]) -> dict[str, _Strengths]:
+        """Conflicts of each commitment with those before it that are not lost."""
         known = {}
-        for commitment in self._taken_out(involved):
-            known[commitment.commitment_id] = _strengths(self.conflicts_of(commitment), commitment.commitment_id)
-            self.put(commitment)
-        self.move(names, apply)
+        taken_out = self._taken_out(involved)
+        for commitment in taken_out:
+            name = commitment.commitment_id
+            known[name] = _strengths(self.conflicts_of(commitment), name)
+            if name not in lost:
+                self.put(commitment)
+        for commitment in taken_out:
+            if commitment.commitment_id in lost:
+                self.put(commitment)
+        return known
+
+    def _yielding(self, involved: Iterable[str], known: dict[str, _Strengths]) -> list[Suspension]:
+        """Commitments with more against them than is known, which are left out; the others are in."""
         suspended = []
         for commitment in self._taken_out(involved):
-            conflicts = _grown(self.conflicts_of(commitment), known[commitment.commitment_id], commitment.commitment_id)
+            name = commitment.commitment_id
+            conflicts = _grown(self.conflicts_of(commitment), self._renamed(known[name]), name)
             if conflicts:
                 suspended.append(Suspension(commitment, tuple(conflicts)))
             else:
                 self.put(commitment)
         return suspended
+
+    def _renamed(self, strengths: _Strengths) -> _Strengths:
+        """Strengths from before a change, things named as they are after it."""
+        found: _Strengths = {}
+        for (kind, direction, resource_id, area_id, session_id, others), (excess_w, excess_wh) in strengths.items():
+            is_thing = resource_id and kind != ConflictKind.POLICY
+            name = self.registry.thing(resource_id).thing_id if is_thing else resource_id
+            key = (kind, direction, name, area_id, session_id, others)
+            most_w, most_wh = found.get(key, (0, 0))
+            found[key] = (max(most_w, excess_w), max(most_wh, excess_wh))
+        return found
 
     def _taken_out(self, names: Iterable[str]) -> list[Commitment]:
         return sorted([self.remove(name) for name in names], key=order_key)
@@ -334,7 +370,7 @@ def _names(commitment: Commitment) -> list[str]:
     return [row.resource_id for row in commitment.rows]
 
 
-def _key(conflict: Conflict, own: str) -> tuple[object, ...]:
+def _key(conflict: Conflict, own: str) -> _Key:
     of_two = conflict.kind in _OF_TWO or (conflict.kind == ConflictKind.CASCADE and conflict.direction is None)
     others = tuple(name for name in conflict.commitment_ids if name != own) if of_two else ()
     return (conflict.kind, conflict.direction, conflict.resource_id, conflict.area_id, conflict.session_id, others)

@@ -75,9 +75,7 @@ def counter_activation(one: Sold, other: Sold, thing_id: str) -> Conflict | None
 
 def forbidden_cascade(registry: Registry, one: Sold, other: Sold, thing_id: str) -> Conflict | None:
     """CASCADE of a commitment that counts directly at a thing, and one that counts there from below, or is the same."""
-    return _either_way(
-        _cascade(registry, one, other, thing_id), _cascade(registry, other, one, thing_id)
-    )
+    return _either_way(_cascade(registry, one, other, thing_id), _cascade(registry, other, one, thing_id))
 
 
 def _cascade(registry: Registry, above: Sold, below: Sold, thing_id: str) -> Conflict | None:
@@ -148,8 +146,6 @@ def _is_exempt(registry: Registry, a: Commitment, own: Row, b: Commitment, other
 def sold_sides(registry: Registry, commitment: Commitment) -> set[str]:
     """Vehicles and charge points that a commitment sells as such, by their things."""
     rows = (row for row in commitment.rows if row.resource_id not in registry.sessions)
-    things = {
-        registry.thing(row.resource_id).thing_id for row in rows if not is_forecast(registry, commitment, row)
-    }
+    things = {registry.thing(row.resource_id).thing_id for row in rows if not is_forecast(registry, commitment, row)}
     sides = (ResourceKind.EV, ResourceKind.CHARGE_POINT)
     return {thing for thing in things if registry.thing(thing).kind in sides}

@@ -45,13 +45,22 @@ def decided(before: World, change: Change) -> list[str]:
     suspended = []
     for commitment in sorted(before.commitments, key=lambda each: each.sequence):
         kept = tuple(stays)
-        old = _largest(candidate_conflicts(replace(before, commitments=kept), commitment), commitment)
-        new = _largest(candidate_conflicts(replace(after, commitments=kept), commitment), commitment)
+        stood = candidate_conflicts(replace(before, commitments=kept), commitment)
+        stands = candidate_conflicts(replace(after, commitments=kept), commitment)
+        # Things may have another name after the change.
+        old = _largest((_renamed(after, found) for found in stood), commitment)
+        new = _largest(stands, commitment)
         if any(key not in old or excess > old[key] for key, excess in new.items()):
             suspended.append(commitment.commitment_id)
         else:
             stays.append(commitment)
     return suspended
+
+
+def _renamed(after: World, found: Conflict) -> Conflict:
+    if found.kind == ConflictKind.POLICY or not found.resource_id:
+        return found
+    return replace(found, resource_id=after.thing[found.resource_id])
 
 
 def _largest(conflicts: Iterable[Conflict], candidate: Commitment) -> dict[tuple[object, ...], int]:
