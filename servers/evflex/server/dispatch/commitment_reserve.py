@@ -15,6 +15,7 @@ from evflex.engine.supply_tree import FloatArray
 from evflex.engine.timegrid import TimeGrid
 from evflex.engine.validation import Rules
 from evflex.server.dispatch.products import Product, Products
+from evflex.server.fields import check_id
 
 _SOLD = (CommitmentState.COMMITMENT_STATE_CONFIRMED, CommitmentState.COMMITMENT_STATE_ACTIVATED)
 _STATE_PREFIX = "COMMITMENT_STATE_"
@@ -54,7 +55,9 @@ def commitment_reserve(
     _check_direction(rules, f"{path}.commitment_id", commitment, product)
     sold_kw = _sold_kw(commitment, grid)
     is_up = commitment.direction == DIRECTION_UP
-    return Reserve(sold_kw if is_up else nothing, nothing if is_up else sold_kw, product.endurance_s)
+    # all calls last as long as the longest endurance, which one outside the plan must not prolong
+    endurance_s = product.endurance_s if sold_kw.any() else 0.0
+    return Reserve(sold_kw if is_up else nothing, nothing if is_up else sold_kw, endurance_s)
 
 
 def names_commitment_alone(message: plan_pb2.PortfolioReserve) -> bool:
@@ -63,9 +66,15 @@ def names_commitment_alone(message: plan_pb2.PortfolioReserve) -> bool:
 
 
 def named_commitments(messages: Iterable[plan_pb2.PortfolioReserve]) -> list[str]:
-    """Identifiers to look for in the ledger, each once."""
-    ids = (message.commitment_id for message in messages if names_commitment_alone(message))
-    return list(dict.fromkeys(commitment_id for commitment_id in ids if commitment_id))
+    """Identifiers to look for in the ledger, each once; none that a database might choke on."""
+    ids = dict.fromkeys(message.commitment_id for message in messages if names_commitment_alone(message))
+    return [commitment_id for commitment_id in ids if _is_sound(commitment_id)]
+
+
+def _is_sound(commitment_id: str) -> bool:
+    rules = Rules()
+    check_id(rules, "commitment_id", commitment_id, required=True)
+    return not rules.violations
 
 
 def _refusal(commitment: Commitment | None) -> str:

@@ -26,7 +26,7 @@ from evflex.engine.validation import Rules, Violation
 from evflex.server.dispatch.commitment_reserve import commitment_reserve, names_commitment_alone
 from evflex.server.dispatch.portfolio import PortfolioNames
 from evflex.server.dispatch.products import Product, Products
-from evflex.server.fields import check_id, check_request_id, duration_s, merged, read_grid, sound_grid
+from evflex.server.fields import check_id, check_request_id, duration_s, merged, read_grid, sound_grid, take_over
 
 FloatArray = NDArray[np.float64]
 _DEFAULTS = PlanOptions()
@@ -141,20 +141,21 @@ def _reserves(
     commitments: Mapping[str, Commitment],
 ) -> tuple[Reserve, ...]:
     seen: set[str] = set()
-    reserves = []
+    reserves, sold = [], Rules()
     for i, message in enumerate(messages):
         path = f"reserves[{i}]"
         check_id(rules, f"{path}.commitment_id", message.commitment_id, required=True)
         rules.check(message.commitment_id not in seen, f"{path}.commitment_id", "must be unique in the request")
         seen.add(message.commitment_id)
         if names_commitment_alone(message):
-            reserves.append(commitment_reserve(rules, path, message, commitments, grid, products))
+            reserves.append(commitment_reserve(sold, path, message, commitments, grid, products))
             continue
         product = products.find(message.product_id)
         if product is None:
             known = ", ".join(products.product_ids)
             rules.check(False, f"{path}.product_id", f"must be one of {known}")
         reserves.append(_reserve(rules, path, message, grid, product))
+    take_over(rules, sold)  # of an identifier that cannot be, it is not said as well that it was not found
     return tuple(reserves)
 
 
