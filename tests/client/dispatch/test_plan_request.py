@@ -83,7 +83,8 @@ def test_reserves_of_the_ledger_are_named_by_their_commitments() -> None:
     *ledger, elsewhere = PlanRequest("p", PRICES, reserves=reserves).to_message().reserves
     assert [(r.commitment_id, r.product_id) for r in ledger] == [("c-1", ""), ("c-2", ""), ("c-3", "fcr")]
     for reserve in ledger:
-        assert not (reserve.HasField("time_grid") or reserve.up_kw or reserve.down_kw)
+        assert not reserve.HasField("time_grid")
+        assert not [*reserve.up_kw, *reserve.down_kw]
     assert (elsewhere.time_grid.step_count, list(elsewhere.up_kw)) == (4, [0.0])
 
 

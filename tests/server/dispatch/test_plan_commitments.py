@@ -29,22 +29,26 @@ from tests.server.support import START_S, info_of, violations_of
 MINUTE_MS = 60_000
 RULE = "must be a confirmed or activated commitment of the caller"
 UP, DOWN = direction_pb2.DIRECTION_UP, direction_pb2.DIRECTION_DOWN
-LEDGER = FakeLedger()
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDispatch]:
-    arguments = {"commitments": LEDGER}
+def shared_ledger() -> FakeLedger:
+    return FakeLedger()
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory, shared_ledger: FakeLedger) -> Iterator[RunningDispatch]:
+    arguments = {"commitments": shared_ledger}
     with running_dispatch(tmp_path_factory.mktemp("server"), server_arguments=arguments) as server:
         created(server)
         yield server
 
 
 @pytest.fixture
-def ledger() -> FakeLedger:
-    LEDGER.commitments.clear()
-    LEDGER.asked.clear()
-    return LEDGER
+def ledger(shared_ledger: FakeLedger) -> FakeLedger:
+    shared_ledger.commitments.clear()
+    shared_ledger.asked.clear()
+    return shared_ledger
 
 
 def reserves_of(here: RunningDispatch, reserves: Sequence[plan_pb2.PortfolioReserve]) -> tuple[Reserve, ...]:
