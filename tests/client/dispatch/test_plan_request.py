@@ -74,7 +74,7 @@ def test_reserves_have_a_time_axis_of_their_own_or_that_of_the_plan() -> None:
 
 
 def test_reserves_of_the_ledger_are_named_by_their_commitments() -> None:
-    reserves = [
+    reserves: list[PortfolioReserve | str] = [
         "c-1",
         PortfolioReserve(commitment_id="c-2"),
         PortfolioReserve(commitment_id="c-3", product_id="fcr"),
