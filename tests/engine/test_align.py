@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evflex.engine.align import largest_overlapping, mean_power
+from evflex.engine.align import largest_of_rows, largest_overlapping, mean_power
 from evflex.engine.timegrid import TimeGrid
 
 START_S = 1_730_804_400.0
@@ -44,6 +44,21 @@ def test_both_are_what_a_slow_loop_finds(grid: TimeGrid, source: TimeGrid, seed:
 def test_powers_of_one_sign_keep_it(grid: TimeGrid, source: TimeGrid) -> None:
     power_kw = -np.random.default_rng(0).uniform(0.0, 1e-3, (2, source.step_count))
     assert (mean_power(grid, source, power_kw) <= 0.0).all()
+
+
+@given(grids, st.integers(-3_000, 20_000), st.lists(st.tuples(st.integers(1, 9_000), st.integers(0, 9)), max_size=5))
+def test_rows_that_end_one_by_one_count_where_they_touch(
+    grid: TimeGrid, begin_s: int, rows: list[tuple[int, int]]
+) -> None:
+    start_s = START_S + begin_s
+    ends = np.array([start_s + length_s for length_s, _ in rows])
+    values = np.array([float(value) for _, value in rows])
+    expected = np.zeros(grid.step_count)
+    for k in range(grid.step_count):
+        first, last = grid.start_unix_s + k * grid.step_s, grid.start_unix_s + (k + 1) * grid.step_s
+        for instant in range(int(max(first, start_s)), int(last), 100):
+            expected[k] = max(expected[k], sum(value for end, value in zip(ends, values, strict=True) if instant < end))
+    assert largest_of_rows(grid, start_s, ends, values).tolist() == expected.tolist()
 
 
 def test_axes_that_do_not_meet_give_nothing() -> None:

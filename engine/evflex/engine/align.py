@@ -52,6 +52,30 @@ def largest_overlapping(grid: TimeGrid, source: TimeGrid, values: FloatArray) ->
     return largest
 
 
+def largest_of_rows(grid: TimeGrid, start_unix_s: float, end_unix_s: FloatArray, values: FloatArray) -> FloatArray:
+    """Largest sum, in each step of ``grid``, of rows that begin together and end one by one; 0 where none is left.
+
+    A step that a row touches counts it in full.
+
+    Args:
+        grid: Time axis of the result.
+        start_unix_s: When all rows begin, seconds since 1970-01-01 UTC.
+        end_unix_s: When each row ends, shape (rows,).
+        values: Value >= 0 of each row, shape (rows,).
+
+    Returns:
+        Shape (grid steps,).
+    """
+    edges = grid.step_s * np.arange(grid.step_count + 1)
+    begin_s = start_unix_s - grid.start_unix_s
+    order = np.argsort(end_unix_s)
+    left = np.append(np.cumsum(values[order][::-1])[::-1], 0.0)
+    # rows only end, so the sum of a step is largest at its first instant
+    first_s = np.maximum(edges[:-1], begin_s)
+    over = np.searchsorted((end_unix_s - grid.start_unix_s)[order], first_s + _TIME_TOLERANCE_S, side="right")
+    return np.where(edges[1:] > begin_s + _TIME_TOLERANCE_S, left[over], 0.0)
+
+
 def _overlaps(grid: TimeGrid, source: TimeGrid) -> tuple[IntArray, IntArray, FloatArray]:
     """Every step of ``grid`` and of ``source`` that overlap, and for how many seconds."""
     offset_s = source.start_unix_s - grid.start_unix_s

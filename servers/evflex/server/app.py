@@ -40,6 +40,7 @@ from evflex.server.dispatch.planner import PortfolioPlanner
 from evflex.server.dispatch.products import known_products
 from evflex.server.dispatch.residents import Residents
 from evflex.server.dispatch.servicer import DispatchServicer
+from evflex.server.dispatch.sold_commitments import NoCommitments, SoldCommitments
 from evflex.server.engine_port import Engine, KernelEngine
 from evflex.server.errors import ServiceError
 from evflex.server.interceptor import CallInterceptor
@@ -81,6 +82,7 @@ class Server:
         settings: Settings,
         *,
         engine: Engine | None = None,
+        commitments: SoldCommitments | None = None,
         resolve_caller: CallerResolver | None = None,
         log: FilteringBoundLogger | None = None,
     ) -> None:
@@ -89,6 +91,7 @@ class Server:
         Args:
             settings: All that can be set.
             engine: Another solver in place of the kernels.
+            commitments: Another ledger for plans to look into.
             resolve_caller: Another way to tell who calls.
             log: Another logger.
 
@@ -105,6 +108,7 @@ class Server:
         self.metrics = Metrics()
         self.log = log or make_log(settings.log_level)
         self._engine = engine or KernelEngine()
+        self._commitments = commitments or NoCommitments()
         self._resolve_caller = resolve_caller or caller_resolver(settings)
         self._health = health.HealthServicer(
             experimental_non_blocking=True, experimental_thread_pool=ThreadPoolExecutor(_HEALTH_THREADS)
@@ -231,7 +235,9 @@ class Server:
         self.metrics.portfolio_bytes.set_function(lambda: residents.memory.used_bytes)
         self.compaction = Compaction(portfolios, residents, lambda: time.time_ns() // 1_000, self.log)
         plans = PlanStore(self._database, retention)
-        planner = PortfolioPlanner(settings, self._engine, self.pool, residents, plans, known_products(), self.metrics)
+        planner = PortfolioPlanner(
+            settings, self._engine, self.pool, residents, plans, known_products(), self._commitments, self.metrics
+        )
         return DispatchServicer(Keeper(settings, portfolios, residents, self.compaction), planner)
 
     def _capacity_servicer(self, retention: Retention) -> CapacityServicer:

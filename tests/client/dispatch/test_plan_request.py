@@ -73,6 +73,21 @@ def test_reserves_have_a_time_axis_of_their_own_or_that_of_the_plan() -> None:
     assert (second.commitment_id, list(second.down_kw)) == ("c-2", [5.0, 6.0])
 
 
+def test_reserves_of_the_ledger_are_named_by_their_commitments() -> None:
+    reserves: list[PortfolioReserve | str] = [
+        "c-1",
+        PortfolioReserve(commitment_id="c-2"),
+        PortfolioReserve(commitment_id="c-3", product_id="fcr"),
+        PortfolioReserve(commitment_id="c-4", product_id="fcr", up_kw=0.0),
+    ]
+    *ledger, elsewhere = PlanRequest("p", PRICES, reserves=reserves).to_message().reserves
+    assert [(r.commitment_id, r.product_id) for r in ledger] == [("c-1", ""), ("c-2", ""), ("c-3", "fcr")]
+    for reserve in ledger:
+        assert not reserve.HasField("time_grid")
+        assert not [*reserve.up_kw, *reserve.down_kw]
+    assert (elsewhere.time_grid.step_count, list(elsewhere.up_kw)) == (4, [0.0])
+
+
 @pytest.mark.parametrize(
     ("given", "field", "problem"),
     [
@@ -80,6 +95,7 @@ def test_reserves_have_a_time_axis_of_their_own_or_that_of_the_plan() -> None:
         ({"prices": PRICES, "start": INDEX[0]}, "time_grid", "start and step belong together"),
         ({"prices": PRICES.tz_localize(None)}, "time_grid", "must have a time zone"),
         ({"prices": PRICES, "export_prices": np.array(["low"])}, "export_prices", "could not convert"),
+        ({"prices": PRICES, "reserves": "c-1"}, "reserves", "must be a list"),
         (
             {"prices": PRICES, "limits": [PortfolioLimit(max_import_kw=np.array(["x"]), violation_price_per_kwh=1)]},
             "limits",

@@ -10,7 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evflex.client import InvalidRequestError, NotFoundError, PlanProgress, PortfolioLimit, ServerError
+from evflex.client import (
+    InvalidRequestError,
+    NotFoundError,
+    PlanProgress,
+    PortfolioLimit,
+    PortfolioReserve,
+    ServerError,
+)
 from evflex.common.v1 import termination_pb2
 from evflex.dispatch.v1 import dispatch_service_pb2 as pb
 from evflex.dispatch.v1 import plan_pb2
@@ -88,6 +95,16 @@ def test_a_plan_comes_as_pandas_objects(client: Any, server: FakeServer) -> None
     assert plan.create_time == pd.Timestamp("2026-03-04T10:59:00Z")
     (request,) = server.asked("PlanPortfolio")
     assert list(request.limits[0].max_import_kw) == [6.0]
+
+
+def test_a_commitment_that_the_plan_breaks_is_told(client: Any, server: FakeServer) -> None:
+    server.on("PlanPortfolio", streaming(planned(setpoints=False)))
+    plan = client.plan_portfolio("p-1", prices=PRICES, reserves=["kept", PortfolioReserve(commitment_id="c")])
+    (request,) = server.asked("PlanPortfolio")
+    assert [reserve.commitment_id for reserve in request.reserves] == ["kept", "c"]
+    assert not any(reserve.HasField("time_grid") for reserve in request.reserves)
+    (missing,) = plan.reserve_shortfalls.to_dict("records")
+    assert (missing["commitment_id"], missing["step"], missing["up_kw"]) == ("c", 1, 2.0)
 
 
 def test_powers_of_assets_come_as_one_table(client: Any, server: FakeServer) -> None:

@@ -50,6 +50,36 @@ def test_every_call_is_deliverable(method: PlanMethod, seed: int) -> None:
     assert_deliverable(problem, plan, range(problem.grid.step_count))
 
 
+@pytest.mark.parametrize("seed", range(60 if SOAK else 10))
+def test_a_call_of_one_reserve_is_deliverable_for_its_own_endurance(seed: int) -> None:
+    problem, options = random_problem(seed, (*FEATURES, "two_reserves"), count=6), PlanOptions(relative_gap=1e-5)
+    own_steps = (1, 2) if seed % 2 else (3, 1)
+    reserves = tuple(
+        replace(reserve, endurance_s=steps * problem.grid.step_s)
+        for reserve, steps in zip(problem.reserves, own_steps, strict=True)
+    )
+    problem = replace(problem, reserves=reserves)
+    plan = plan_portfolio(problem, options)
+    assert faults(problem, options, plan) == []
+    assert_deliverable(problem, plan, range(problem.grid.step_count))
+    for number, steps in enumerate(own_steps):
+        for direction in Direction:
+            for step in range(problem.grid.step_count):
+                assert_deliverable_alone(problem, plan, number, direction, step, steps)
+
+
+def assert_deliverable_alone(
+    problem: DispatchProblem, plan: FleetPlan, number: int, direction: Direction, step: int, steps: int
+) -> None:
+    reserve, up = problem.reserves[number], direction is Direction.UP
+    missing = plan.reserve_missing_up_kw if up else plan.reserve_missing_down_kw
+    # what any reserve lacks during the call is not counted on
+    asked = float((reserve.up_kw if up else reserve.down_kw)[step])
+    asked -= float(missing[:, step : step + steps].sum(axis=0).max(initial=0.0))
+    if asked > 0.0:
+        assert missing_kw(problem, plan, direction, step, steps, asked) <= TOLERANCE_KW, (number, direction, step)
+
+
 def test_calls_on_the_reference_fleet_are_deliverable() -> None:
     problem = reference_problem(60, 5, v2g=True)
     steps = problem.grid.step_count

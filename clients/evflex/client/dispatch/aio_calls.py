@@ -105,7 +105,7 @@ class AsyncDispatchCalls:
         step: timedelta | None = None,
         export_prices: PerStep | None = None,
         limits: Sequence[PortfolioLimit] = (),
-        reserves: Sequence[PortfolioReserve] = (),
+        reserves: Sequence[PortfolioReserve | str] = (),
         relative_gap: float | None = None,
         absolute_gap: float = 0.0,
         time_limit: timedelta | None = None,

@@ -52,16 +52,19 @@ class PortfolioLimit:
 class PortfolioReserve:
     """A reserve sold before, which the plan keeps deliverable.
 
+    Without powers and a time axis it is a confirmed or activated commitment of the caller in the server's ledger, which
+    knows the rest.
+
     Attributes:
         commitment_id: Commitment that sold it.
-        product_id: Product of ``list_products``.
+        product_id: Product of ``list_products``; may be empty for a commitment of the ledger.
         up_kw: More injection or less consumption in kW; None is none.
         down_kw: Less injection or more consumption in kW; None is none.
         time_grid: Time axis of the two; None is that of the plan.
     """
 
     commitment_id: str
-    product_id: str
+    product_id: str = ""
     up_kw: PerStep | None = None
     down_kw: PerStep | None = None
     time_grid: TimeGrid | None = None
@@ -72,6 +75,8 @@ class PortfolioReserve:
         Args:
             plan_grid: Time axis of the plan.
         """
+        if self.up_kw is None and self.down_kw is None and self.time_grid is None:
+            return plan_pb2.PortfolioReserve(commitment_id=self.commitment_id, product_id=self.product_id)
         return plan_pb2.PortfolioReserve(
             commitment_id=self.commitment_id,
             product_id=self.product_id,
@@ -91,7 +96,7 @@ class PlanRequest:
     step: timedelta | None = None
     export_prices: PerStep | None = None
     limits: Sequence[PortfolioLimit] = ()
-    reserves: Sequence[PortfolioReserve] = ()
+    reserves: Sequence[PortfolioReserve | str] = ()
     relative_gap: float | None = None
     absolute_gap: float = 0.0
     time_limit: timedelta | None = None
@@ -129,7 +134,7 @@ class PlanRequest:
         try:
             grid = self._grid(len(message.import_price_per_kwh))
             message.time_grid.CopyFrom(grid.to_message())
-            message.reserves.extend(reserve.to_message(grid) for reserve in self.reserves)
+            message.reserves.extend(reserve.to_message(grid) for reserve in self._reserves(violations))
         except (TypeError, ValueError) as error:
             violations.append(Violation("time_grid", str(error)))
         try:
@@ -139,6 +144,12 @@ class PlanRequest:
         if violations:
             raise InvalidRequestError.before_sending(violations)
         return message
+
+    def _reserves(self, violations: list[Violation]) -> list[PortfolioReserve]:
+        if isinstance(self.reserves, str):  # would be taken for a list of letters
+            violations.append(Violation("reserves", "must be a list of reserves or of identifiers of commitments"))
+            return []
+        return [PortfolioReserve(commitment_id=r) if isinstance(r, str) else r for r in self.reserves]
 
     def _grid(self, step_count: int) -> TimeGrid:
         if self.start is not None and self.step is not None:

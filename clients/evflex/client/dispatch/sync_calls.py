@@ -144,7 +144,7 @@ class DispatchCalls:
         step: timedelta | None = None,
         export_prices: PerStep | None = None,
         limits: Sequence[PortfolioLimit] = (),
-        reserves: Sequence[PortfolioReserve] = (),
+        reserves: Sequence[PortfolioReserve | str] = (),
         relative_gap: float | None = None,
         absolute_gap: float = 0.0,
         time_limit: timedelta | None = None,
@@ -164,7 +164,7 @@ class DispatchCalls:
             step: Length of a step, likewise.
             export_prices: Price of a kWh injected, at most the import price of its step; None is the import price.
             limits: Limits; at most one for the fleet, each group and each operator.
-            reserves: Reserves sold before.
+            reserves: Reserves sold before; the identifier alone of a confirmed or activated commitment of the ledger.
             relative_gap: The solve stops once this gap is proven; None takes the server's default.
             absolute_gap: Or this one, in money.
             time_limit: Longest solve; None leaves it to ``timeout_s``.

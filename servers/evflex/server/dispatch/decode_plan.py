@@ -9,6 +9,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
+from evflex.activation.v1.commitment_pb2 import Commitment
 from evflex.dispatch.v1 import dispatch_service_pb2, plan_pb2
 from evflex.engine.align import largest_overlapping
 from evflex.engine.dispatch.model import (
@@ -22,9 +23,10 @@ from evflex.engine.dispatch.model import (
 )
 from evflex.engine.timegrid import TimeGrid
 from evflex.engine.validation import Rules, Violation
+from evflex.server.dispatch.commitment_reserve import commitment_reserve, names_commitment_alone
 from evflex.server.dispatch.portfolio import PortfolioNames
 from evflex.server.dispatch.products import Product, Products
-from evflex.server.fields import check_id, check_request_id, duration_s, merged, read_grid, sound_grid
+from evflex.server.fields import check_id, check_request_id, duration_s, merged, read_grid, sound_grid, take_over
 
 FloatArray = NDArray[np.float64]
 _DEFAULTS = PlanOptions()
@@ -62,6 +64,7 @@ def decode_plan(
     request: dispatch_service_pb2.PlanPortfolioRequest,
     names: PortfolioNames,
     products: Products,
+    commitments: Mapping[str, Commitment],
     default_time_limit_s: float,
 ) -> DecodedPlan:
     """Turn a request into the engine's model.
@@ -70,6 +73,7 @@ def decode_plan(
         request: The request; within the server's limits.
         names: Of the portfolio.
         products: What reserves may refer to.
+        commitments: Those of the caller that reserves name, as far as they were found.
         default_time_limit_s: Longest solve, which the request may shorten.
     """
     rules = Rules()
@@ -88,7 +92,7 @@ def decode_plan(
         import_price_per_kwh=import_price,
         export_price_per_kwh=export_price,
         limits=_limits(rules, request.limits, grid, names) if sound else (),
-        reserves=_reserves(rules, request.reserves, grid, products) if sound else (),
+        reserves=_reserves(rules, request.reserves, grid, products, commitments) if sound else (),
         group_count=len(names.groups),
         operator_count=len(names.operators),
     )
@@ -130,20 +134,28 @@ def _limit(
 
 
 def _reserves(
-    rules: Rules, messages: Sequence[plan_pb2.PortfolioReserve], grid: TimeGrid, products: Products
+    rules: Rules,
+    messages: Sequence[plan_pb2.PortfolioReserve],
+    grid: TimeGrid,
+    products: Products,
+    commitments: Mapping[str, Commitment],
 ) -> tuple[Reserve, ...]:
     seen: set[str] = set()
-    reserves = []
+    reserves, sold = [], Rules()
     for i, message in enumerate(messages):
         path = f"reserves[{i}]"
         check_id(rules, f"{path}.commitment_id", message.commitment_id, required=True)
         rules.check(message.commitment_id not in seen, f"{path}.commitment_id", "must be unique in the request")
         seen.add(message.commitment_id)
+        if names_commitment_alone(message):
+            reserves.append(commitment_reserve(sold, path, message, commitments, grid, products))
+            continue
         product = products.find(message.product_id)
         if product is None:
             known = ", ".join(products.product_ids)
             rules.check(False, f"{path}.product_id", f"must be one of {known}")
         reserves.append(_reserve(rules, path, message, grid, product))
+    take_over(rules, sold)  # of an identifier that cannot be, it is not said as well that it was not found
     return tuple(reserves)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from google.rpc import code_pb2
 
+from evflex.activation.v1.commitment_pb2 import Commitment
 from evflex.dispatch.v1 import dispatch_service_pb2, plan_pb2
 from evflex.engine.align import mean_power
 from evflex.engine.dispatch.model import DispatchProblem, PlanOptions, Profiles
@@ -21,6 +22,7 @@ from evflex.engine.validation import InvalidProblemError, Rules
 from evflex.server.caller import Caller
 from evflex.server.calls import Call
 from evflex.server.dispatch import shown
+from evflex.server.dispatch.commitment_reserve import named_commitments
 from evflex.server.dispatch.decode_plan import check_plan_request, decode_plan
 from evflex.server.dispatch.encode_plan import encode_plan, new_plan, progress_message
 from evflex.server.dispatch.plan_chunks import PlanChunks
@@ -28,6 +30,7 @@ from evflex.server.dispatch.portfolio import PortfolioNames
 from evflex.server.dispatch.products import Products
 from evflex.server.dispatch.profiles import ProfileRows
 from evflex.server.dispatch.residents import Resident, Residents
+from evflex.server.dispatch.sold_commitments import SoldCommitments
 from evflex.server.dispatch.stored_plan import PlanPowers, power_blocks, read_powers
 from evflex.server.engine_port import DispatchEngine
 from evflex.server.errors import ServiceError, invalid, invalid_problem, limit_exceeded, not_found
@@ -84,6 +87,7 @@ class PortfolioPlanner:
         residents: Portfolios.
         store: Where plans are kept.
         products: What reserves refer to.
+        commitments: Finds what was sold.
         metrics: Counts solves.
         now_unix_us: The clock, microseconds since 1970-01-01 UTC.
     """
@@ -94,6 +98,7 @@ class PortfolioPlanner:
     residents: Residents
     store: PlanStore
     products: Products
+    commitments: SoldCommitments
     metrics: Metrics
     now_unix_us: Callable[[], int] = lambda: time.time_ns() // 1_000
 
@@ -139,11 +144,18 @@ class PortfolioPlanner:
         remaining_s = call.remaining_s(self.settings.stream_default_deadline_s)
         cells = assets * max(0, request.time_grid.step_count) * (2 if request.options.return_setpoints else 1)
         answer_s = min(cells / _ANSWER_CELLS_PER_S, _LARGEST_ANSWER_RATIO * remaining_s)
-        decoded = decode_plan(request, names, self.products, solve_time_s(self.settings, remaining_s - answer_s))
+        time_limit_s = solve_time_s(self.settings, remaining_s - answer_s)
+        decoded = decode_plan(request, names, self.products, self._sold(request, call.caller), time_limit_s)
         violations = decoded.violations()
         if violations:
             raise invalid(violations)
         return decoded.problem, decoded.options
+
+    def _sold(self, request: _Request, caller: Caller) -> Mapping[str, Commitment]:
+        """Commitments that reserves name and the caller may see."""
+        ids = named_commitments(request.reserves)
+        found = self.commitments.find(caller.tenant_id, ids) if ids else {}
+        return {key: commitment for key, commitment in found.items() if caller.may_use_area(commitment.area_id)}
 
     def _solve(
         self,
@@ -236,5 +248,7 @@ def _check_sizes(request: _Request, names: PortfolioNames, settings: Settings) -
     if steps > settings.max_steps:
         raise limit_exceeded("max_steps", steps, settings.max_steps)
     series = len(names.groups) + len(request.limits) + len(request.reserves)
-    if series * steps > settings.max_plan_series_steps:
-        raise limit_exceeded("max_plan_series_steps", series * steps, settings.max_plan_series_steps)
+    # a request without steps is refused later, but not before the ledger was asked for its reserves
+    cells = series * max(1, steps)
+    if cells > settings.max_plan_series_steps:
+        raise limit_exceeded("max_plan_series_steps", cells, settings.max_plan_series_steps)
