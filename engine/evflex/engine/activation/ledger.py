@@ -171,6 +171,25 @@ class Ledger:
             lambda: registry.drop_session(session.session_id),
         )
 
+    def close_session(self, session: Session) -> list[Commitment]:
+        """Close a session: what was sold of it, and running sales of its vehicle, end with it.
+
+        Args:
+            session: With its end.
+
+        Returns:
+            Commitments as they were cut, in the order of their sequence. One without rows counts no more.
+        """
+        vehicles = set(self.registry.thing(session.ev_id).members)
+        members = [*vehicles, *self.registry.thing(session.charge_point_id).members]
+        changed = []
+        for commitment in self.move(self.naming([*members, session.session_id]), lambda: self.registry.put_session(session)):
+            cut = truncated(commitment, session, vehicles)
+            if cut != commitment:
+                self.remove(commitment.commitment_id)
+                changed.append(self.put(cut) if cut.rows else cut)
+        return changed
+
     def change_resource(self, resource: Resource) -> list[Suspension]:
         """Replace a resource, and decide what conflicts by that, as where aliases join two things."""
         registry, before = self.registry, self.registry.resources[resource.resource_id]
@@ -355,6 +374,28 @@ class Ledger:
     def _direct_at(self, thing_id: str) -> Iterable[str]:
         book = self._books.get(thing_id)
         return () if book is None else book.direct
+
+
+def truncated(commitment: Commitment, session: Session, vehicles: Container[str]) -> Commitment:
+    """A commitment as the end of a session leaves it.
+
+    Args:
+        commitment: The commitment.
+        session: Closed.
+        vehicles: Resources that are its vehicle.
+    """
+    end = session.end_ms
+    rows = []
+    for row in commitment.rows:
+        is_running = commitment.start_ms < end < row.end_ms and row.end_ms > session.start_ms
+        if row.resource_id == session.session_id or (row.resource_id in vehicles and is_running):
+            row = replace(row, end_ms=min(row.end_ms, end))
+        if row.end_ms > commitment.start_ms:
+            rows.append(row)
+    if tuple(rows) == commitment.rows:
+        return commitment
+    last = max((row.end_ms for row in rows), default=commitment.start_ms)
+    return replace(commitment, rows=tuple(rows), end_ms=max(last, commitment.start_ms))
 
 
 def _found(conflict: Conflict | None) -> Iterator[Conflict]:

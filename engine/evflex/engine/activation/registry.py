@@ -75,6 +75,16 @@ class Registry:
         self._things.clear()
         self._ancestors.clear()
 
+    def drop_resource(self, resource_id: str) -> None:
+        """Forget a resource."""
+        self.version += 1
+        resource = self.resources[resource_id]
+        for alias in resource.aliases:
+            self._named[alias].discard(resource_id)
+        del self.resources[resource_id]
+        self._things.clear()
+        self._ancestors.clear()
+
     def put_session(self, session: Session) -> None:
         """Add a session, or replace the one of this identifier."""
         self.version += 1
@@ -97,6 +107,11 @@ class Registry:
         """Set the policy of an area and a product."""
         self.version += 1
         self.policies[policy.area_id, policy.product_id] = policy
+
+    def drop_policy(self, area_id: str, product_id: str) -> None:
+        """Forget the policy of an area and a product."""
+        self.version += 1
+        del self.policies[area_id, product_id]
 
     def thing(self, resource_id: str) -> Thing:
         """The thing that a resource is a member of."""
@@ -155,6 +170,14 @@ class Registry:
             if found is not None and found.aggregator_cap_w is not None:
                 return found.aggregator_cap_w
         return None
+
+    def joined_by(self, resource_id: str, aliases: Iterable[tuple[str, str]]) -> set[str]:
+        """Resources that a resource is, or would be, one thing with; itself only where it is known."""
+        found = self._component(resource_id) if resource_id in self.resources else set()
+        for alias in aliases:
+            for other in self._named.get(alias, ()):
+                found |= self._component(other)
+        return found
 
     def _component(self, resource_id: str) -> set[str]:
         """Resources joined with one by aliases, itself included."""

@@ -1,0 +1,1 @@
+"""ActivationService: the ledger of sold flexibility."""

@@ -1,0 +1,271 @@
+"""Resources and their aliases: registered, changed, joined and separated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from evflex.activation.v1 import activation_service_pb2 as api
+from evflex.activation.v1 import resource_pb2
+from evflex.engine.activation.model import OPEN_END_MS
+from evflex.engine.activation.registry import closes_cycle, overlapping
+from evflex.engine.validation import Rules
+from evflex.server.activation.decode import aliases_of, check_aliases, check_resource
+from evflex.server.activation.keeper import Done, LedgerKeeper, Locks
+from evflex.server.activation.refusals import not_owner, refused
+from evflex.server.activation.turn import Turn
+from evflex.server.activation.world import LedgerWorld
+from evflex.server.caller import Caller
+from evflex.server.errors import invalid_field, not_found
+from evflex.server.fields import check_id, check_request_id, refuse
+from evflex.server.store.requests import check_etag
+
+MOST_RESOURCES = 10_000
+
+
+class Register:
+    """Keeps resources."""
+
+    def __init__(self, keeper: LedgerKeeper) -> None:
+        """Write to a ledger."""
+        self._keeper = keeper
+
+    def register(self, request: api.RegisterResourcesRequest, caller: Caller) -> api.RegisterResourcesResponse:
+        """Add resources, and change those of the caller; all of it or nothing.
+
+        Raises:
+            ServiceError: INVALID_ARGUMENT; PERMISSION_DENIED, one belongs to another tenant, or an area is not allowed;
+                ABORTED for another etag; FAILED_PRECONDITION, one is in use, or would join what cannot be one.
+        """
+        rules = Rules()
+        check_request_id(rules, request.request_id, required=not request.validate_only)
+        count = len(request.resources)
+        rules.check(0 < count <= MOST_RESOURCES, "resources", f"must be 1 to {MOST_RESOURCES}, are {count}")
+        for i, resource in enumerate(request.resources[:MOST_RESOURCES]):
+            check_resource(rules, f"resources[{i}]", resource)
+        rules.identifiers("resources", "resource_id", [resource.resource_id for resource in request.resources])
+        refuse(rules)
+        for area_id in {resource.area_id for resource in request.resources}:
+            caller.require_area(area_id)
+        ordered = _parents_first(request.resources)
+
+        def work(turn: Turn) -> Done:
+            written = {}
+            for i in ordered:
+                resource = request.resources[i]
+                if resource.parent_id and resource.parent_id not in turn.world.resources:
+                    raise invalid_field(f"resources[{i}].parent_id", f"must be registered, is {resource.parent_id!r}")
+                written[i] = self._put(turn, caller, resource)
+            answer = api.RegisterResourcesResponse()
+            if not request.validate_only:
+                answer.resources.extend(written[i] for i in range(count))
+            return Done(answer, request.resources[0].resource_id, request.resources[0].area_id)
+
+        return self._keeper.change(
+            "RegisterResources", request, caller, api.RegisterResourcesResponse, work,
+            lambda world: _locks(world, request.resources),
+        )  # fmt: skip
+
+    def link(self, request: api.LinkAliasesRequest, caller: Caller) -> api.LinkAliasesResponse:
+        """Add aliases to a resource of the caller.
+
+        Raises:
+            ServiceError: As :meth:`register`.
+        """
+        _check_aliases_request(request)
+
+        def work(turn: Turn) -> Done:
+            changed = _own(turn.world, caller, request.resource_id, request.etag)
+            known = set(aliases_of(changed.aliases))
+            changed.aliases.extend(alias for alias in request.aliases if (alias.scheme, alias.value) not in known)
+            rules = Rules()
+            check_aliases(rules, "aliases", changed.aliases)
+            refuse(rules)
+            written = self._write(turn, caller, changed)
+            same = _same(turn.world, request.resource_id)
+            shown = None if request.validate_only else written
+            return Done(
+                api.LinkAliasesResponse(resource=shown, same_resource_ids=same), written.resource_id, written.area_id
+            )
+
+        return self._keeper.change(
+            "LinkAliases", request, caller, api.LinkAliasesResponse, work,
+            lambda world: _locks(world, [resource_pb2.Resource(resource_id=request.resource_id, aliases=request.aliases)]),
+        )  # fmt: skip
+
+    def unlink(self, request: api.UnlinkAliasesRequest, caller: Caller) -> api.UnlinkAliasesResponse:
+        """Take aliases from a resource of the caller.
+
+        Raises:
+            ServiceError: As :meth:`register`; INVALID_ARGUMENT for an alias that it has not.
+        """
+        _check_aliases_request(request)
+
+        def work(turn: Turn) -> Done:
+            changed = _own(turn.world, caller, request.resource_id, request.etag)
+            gone = aliases_of(request.aliases)
+            known = aliases_of(changed.aliases)
+            for i, alias in enumerate(request.aliases):
+                if (alias.scheme, alias.value) not in known:
+                    raise invalid_field(f"aliases[{i}]", "must be an alias of the resource")
+            left = [alias for alias in changed.aliases if (alias.scheme, alias.value) not in gone]
+            del changed.aliases[:]
+            changed.aliases.extend(left)
+            written = self._write(turn, caller, changed)
+            same = _same(turn.world, request.resource_id)
+            shown = None if request.validate_only else written
+            return Done(
+                api.UnlinkAliasesResponse(resource=shown, same_resource_ids=same), written.resource_id, written.area_id
+            )
+
+        return self._keeper.change(
+            "UnlinkAliases", request, caller, api.UnlinkAliasesResponse, work,
+            lambda world: _locks(world, [resource_pb2.Resource(resource_id=request.resource_id)]),
+        )  # fmt: skip
+
+    def get(self, request: api.GetResourceRequest, caller: Caller) -> api.GetResourceResponse:
+        """A resource, and what is the same thing.
+
+        Raises:
+            ServiceError: INVALID_ARGUMENT; NOT_FOUND.
+        """
+        rules = Rules()
+        check_id(rules, "resource_id", request.resource_id, required=True)
+        refuse(rules)
+        name = request.resource_id
+
+        def see(world: LedgerWorld) -> api.GetResourceResponse:
+            message = world.resources.get(name)
+            if message is None or not caller.may_use_area(message.area_id):
+                raise not_found("resource", name)
+            return api.GetResourceResponse(resource=shown_to(caller, message), same_resource_ids=_same(world, name))
+
+        return self._keeper.look(see)
+
+    def page(
+        self, request: api.ListResourcesRequest, caller: Caller, before_sequence: int | None, size: int
+    ) -> list[resource_pb2.Resource]:
+        """Resources, the one changed last first."""
+        return self._keeper.store.resources_page(
+            before_sequence, size, caller.areas, area_id=request.area_id, kind=request.kind,
+            tenant_id=caller.tenant_id if request.own else "",
+        )  # fmt: skip
+
+    def _put(self, turn: Turn, caller: Caller, wanted: resource_pb2.Resource) -> resource_pb2.Resource:
+        """Write one resource of a request."""
+        name = wanted.resource_id
+        if name in turn.world.sessions or (name not in turn.world.resources and self._keeper.store.session(name)):
+            raise invalid_field("resources", f"must not be called as a session is, {name!r}")
+        message = resource_pb2.Resource()
+        before = turn.world.resources.get(name)
+        if before is not None:
+            if before.tenant_id != caller.tenant_id:
+                raise not_owner("resource", name)
+            check_etag("resource", wanted.etag, before.etag)
+            message.create_time.CopyFrom(before.create_time)
+        for field in ("resource_id", "kind", "parent_id", "area_id"):
+            setattr(message, field, getattr(wanted, field))
+        for field in ("up_headroom_w", "down_headroom_w"):
+            if wanted.HasField(field):
+                setattr(message, field, getattr(wanted, field))
+        for scheme, value in aliases_of(wanted.aliases):
+            message.aliases.add(scheme=scheme, value=value)
+        return self._write(turn, caller, message)
+
+    def _write(self, turn: Turn, caller: Caller, message: resource_pb2.Resource) -> resource_pb2.Resource:
+        """Write a resource, where nothing stands against it."""
+        registry, name = turn.world.ledger.registry, message.resource_id
+        before = turn.world.resources.get(name)
+        if before is not None and _moves(before, message):
+            thing = registry.thing(name)
+            in_session = registry.sessions_of(thing, turn.now_ms, OPEN_END_MS)
+            if in_session or turn.world.ledger.counting_at([thing.thing_id]):
+                raise refused(
+                    "RESOURCE_IN_USE", f"{name!r} is sold or in a session: kind, parent_id, area_id must stay"
+                )
+        joined = registry.joined_by(name, aliases_of(message.aliases)) - {name}
+        kinds = {registry.resources[other].kind for other in joined}
+        if kinds - {message.kind}:
+            raise refused("KINDS_DIFFER", f"an alias of {name!r} is that of a resource of another kind")
+        message.tenant_id = caller.tenant_id
+        turn.put_resource(message, caller.tenant_id)
+        if closes_cycle(registry, [name]):
+            raise refused("CYCLE", f"{name!r} would be behind itself")
+        sessions = registry.sessions_of(registry.thing(name), 0, OPEN_END_MS)
+        if joined and overlapping(sessions) is not None:
+            raise refused("SESSIONS_OVERLAP", f"what would be one thing with {name!r} is in two sessions at once")
+        return message
+
+
+def shown_to(caller: Caller, message: resource_pb2.Resource) -> resource_pb2.Resource:
+    """A resource as a caller may see it: aliases are personal data."""
+    if message.tenant_id == caller.tenant_id:
+        return message
+    shown = resource_pb2.Resource()
+    shown.CopyFrom(message)
+    del shown.aliases[:]
+    return shown
+
+
+def _own(world: LedgerWorld, caller: Caller, name: str, etag: str) -> resource_pb2.Resource:
+    """A copy of a resource that the caller registered."""
+    before = world.resources.get(name)
+    if before is None or not caller.may_use_area(before.area_id):
+        raise not_found("resource", name)
+    if before.tenant_id != caller.tenant_id:
+        raise not_owner("resource", name)
+    check_etag("resource", etag, before.etag)
+    message = resource_pb2.Resource()
+    message.CopyFrom(before)
+    return message
+
+
+def _moves(before: resource_pb2.Resource, after: resource_pb2.Resource) -> bool:
+    """Whether a change alters where a resource stands, and not just how much it has and how it is called."""
+    return (before.kind, before.parent_id, before.area_id) != (after.kind, after.parent_id, after.area_id)
+
+
+def _same(world: LedgerWorld, name: str) -> list[str]:
+    return [member for member in world.ledger.registry.thing(name).members if member != name]
+
+
+def _check_aliases_request(request: api.LinkAliasesRequest | api.UnlinkAliasesRequest) -> None:
+    rules = Rules()
+    check_request_id(rules, request.request_id, required=not request.validate_only)
+    check_id(rules, "resource_id", request.resource_id, required=True)
+    rules.check(bool(request.aliases), "aliases", "must not be empty")
+    check_aliases(rules, "aliases", request.aliases)
+    refuse(rules)
+
+
+def _parents_first(resources: Sequence[resource_pb2.Resource]) -> list[int]:
+    """Places of resources in an order in which each stands after its parent.
+
+    Raises:
+        ServiceError: INVALID_ARGUMENT, some are behind one another.
+    """
+    place = {resource.resource_id: i for i, resource in enumerate(resources)}
+    ordered: dict[int, None] = {}
+    for start in range(len(resources)):
+        line: dict[int, None] = {}
+        i: int | None = start
+        while i is not None and i not in ordered:
+            if i in line:
+                raise invalid_field(f"resources[{start}].parent_id", "must not lead back to the resource")
+            line[i] = None
+            i = place.get(resources[i].parent_id)
+        ordered.update(dict.fromkeys(reversed(line)))
+    return list(ordered)
+
+
+def _locks(world: LedgerWorld, resources: Iterable[resource_pb2.Resource]) -> Locks:
+    """What is one thing with any of some resources, or would be, and what that is behind."""
+    registry = world.ledger.registry
+    found: set[str] = set()
+    for resource in resources:
+        for member in registry.joined_by(resource.resource_id, aliases_of(resource.aliases)):
+            thing = registry.thing(member)
+            for place in (thing.thing_id, *registry.ancestors(thing.thing_id)):
+                found.update(registry.thing(place).members)
+    return Locks(found)
+
+

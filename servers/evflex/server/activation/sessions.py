@@ -1,0 +1,196 @@
+"""Sessions: vehicles plugged in and unplugged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from evflex.activation.v1 import activation_service_pb2 as api
+from evflex.activation.v1 import commitment_pb2, resource_pb2
+from evflex.engine.activation.model import OPEN_END_MS, Commitment, ResourceKind
+from evflex.engine.validation import Rules
+from evflex.server.activation.decode import check_session
+from evflex.server.activation.encode import set_rows
+from evflex.server.activation.keeper import Done, LedgerKeeper, Locks
+from evflex.server.activation.refusals import not_owner, refused
+from evflex.server.activation.times import read_ms, set_ms, unix_ms
+from evflex.server.activation.turn import Turn, new_id
+from evflex.server.activation.world import LedgerWorld
+from evflex.server.caller import Caller
+from evflex.server.errors import invalid_field, not_found
+from evflex.server.fields import check_id, check_request_id, refuse
+from evflex.server.store.requests import check_etag
+
+_DAY_MS = 86_400_000
+_RELEASED = commitment_pb2.CommitmentState.COMMITMENT_STATE_RELEASED
+_SIDES = {
+    "session.ev_resource_id": ResourceKind.EV,
+    "session.charge_point_resource_id": ResourceKind.CHARGE_POINT,
+}
+
+
+class Sessions:
+    """Keeps sessions."""
+
+    def __init__(self, keeper: LedgerKeeper) -> None:
+        """Write to a ledger."""
+        self._keeper = keeper
+
+    def open(self, request: api.OpenSessionRequest, caller: Caller) -> api.OpenSessionResponse:
+        """Open a session, and decide what conflicts by it.
+
+        Raises:
+            ServiceError: INVALID_ARGUMENT; FAILED_PRECONDITION, vehicle or charge point is in a session at that time;
+                PERMISSION_DENIED for an area.
+        """
+        rules = Rules()
+        check_request_id(rules, request.request_id, required=not request.validate_only)
+        rules.check(request.HasField("session"), "session", "must be set")
+        check_session(rules, "session", request.session)
+        refuse(rules)
+        name = request.session.session_id
+        # identifiers are never given up, so that one of long ago is found whenever it is looked for
+        if name and (self._keeper.store.session(name) or self._keeper.store.resource(name)):
+            self._refuse_repeated(request, caller, name)
+
+        def work(turn: Turn) -> Done:
+            message = resource_pb2.Session()
+            message.CopyFrom(request.session)
+            message.session_id = name or new_id()
+            if message.session_id in turn.world.sessions or message.session_id in turn.world.resources:
+                raise refused("SESSION_EXISTS", f"there is a session or resource {name!r}")
+            self._check_sides(turn, caller, message)
+            self._check_clock(turn, "session.start_time", unix_ms(message.start_time))
+            message.tenant_id = caller.tenant_id
+            point = turn.world.resources[message.charge_point_resource_id]
+            message.area_id = point.area_id
+            turn.stamp_session(message)
+            suspended, undo = turn.world.open_session(message)
+            turn.put_session(message, caller.tenant_id, undo)
+            own = turn.suspend(suspended, caller.tenant_id, message.session_id)
+            shown = None if request.validate_only else message
+            answer = api.OpenSessionResponse(session=shown, suspended_commitment_ids=own)
+            return Done(answer, message.session_id, message.area_id)
+
+        return self._keeper.change(
+            "OpenSession", request, caller, api.OpenSessionResponse, work,
+            lambda world: _locks(world, (request.session.ev_resource_id, request.session.charge_point_resource_id)),
+        )  # fmt: skip
+
+    def close(self, request: api.CloseSessionRequest, caller: Caller) -> api.CloseSessionResponse:
+        """Close a session, and cut what was sold of it.
+
+        Raises:
+            ServiceError: INVALID_ARGUMENT; NOT_FOUND; PERMISSION_DENIED, another tenant opened it; ABORTED for another
+                etag; FAILED_PRECONDITION, it is closed.
+        """
+        rules = Rules()
+        check_request_id(rules, request.request_id, required=not request.validate_only)
+        check_id(rules, "session_id", request.session_id, required=True)
+        if request.HasField("end_time"):
+            read_ms(rules, "end_time", request.end_time)
+        refuse(rules)
+        name = request.session_id
+
+        def work(turn: Turn) -> Done:
+            before = turn.world.sessions.get(name) or self._keeper.store.session(name)
+            if before is None or not caller.may_use_area(before.area_id):
+                raise not_found("session", name)
+            if before.tenant_id != caller.tenant_id:
+                raise not_owner("session", name)
+            check_etag("session", request.etag, before.etag)
+            if before.HasField("end_time"):
+                raise refused("SESSION_CLOSED", "the session is closed")
+            message = resource_pb2.Session()
+            message.CopyFrom(before)
+            start_ms = unix_ms(before.start_time)
+            end_ms = unix_ms(request.end_time) if request.HasField("end_time") else max(turn.now_ms, start_ms)
+            if end_ms < start_ms:
+                raise invalid_field("end_time", "must not be before the start of the session")
+            self._check_clock(turn, "end_time", end_ms)
+            set_ms(message.end_time, end_ms)
+            turn.stamp_session(message)
+            changed, undo = turn.world.close_session(message)
+            turn.put_session(message, caller.tenant_id, undo)
+            own = [cut.commitment_id for cut in changed if cut.aggregator_id == caller.tenant_id]
+            for cut in changed:
+                _write_cut(turn, caller, cut)
+            shown = None if request.validate_only else message
+            answer = api.CloseSessionResponse(session=shown, truncated_commitment_ids=own)
+            return Done(answer, name, message.area_id)
+
+        return self._keeper.change(
+            "CloseSession", request, caller, api.CloseSessionResponse, work,
+            lambda world: _locks_of_session(world, name),
+        )  # fmt: skip
+
+    def page(
+        self, request: api.ListSessionsRequest, caller: Caller, before_sequence: int | None, size: int
+    ) -> list[resource_pb2.Session]:
+        """Sessions of the caller, and of its resources, the one changed last first."""
+        return self._keeper.store.sessions_page(
+            caller.tenant_id, before_sequence, size, caller.areas, resource_id=request.resource_id,
+            open_only=request.open,
+        )  # fmt: skip
+
+    def _refuse_repeated(self, request: api.OpenSessionRequest, caller: Caller, name: str) -> None:
+        """Refuse a session whose name is taken, unless the request itself has opened it."""
+        taken = self._keeper.store.session(name)
+        if request.validate_only or taken is None or taken.tenant_id != caller.tenant_id:
+            raise refused("SESSION_EXISTS", f"there is a session or resource {name!r}")
+
+    def _check_sides(self, turn: Turn, caller: Caller, message: resource_pb2.Session) -> None:
+        registry = turn.world.ledger.registry
+        rules = Rules()
+        names = (message.ev_resource_id, message.charge_point_resource_id)
+        for (path, kind), name in zip(_SIDES.items(), names, strict=True):
+            resource = turn.world.resources.get(name)
+            known = resource is not None and caller.may_use_area(resource.area_id)
+            rules.check(known, path, f"must be a registered resource, is {name!r}")
+            if known:
+                rules.check(registry.resources[name].kind == kind, path, f"must be of kind {kind.name}")
+        refuse(rules)
+        for name in names:
+            there = registry.sessions_of(registry.thing(name), unix_ms(message.start_time), OPEN_END_MS)
+            if there:
+                raise refused(
+                    "SESSION_OVERLAPS", f"{name!r} is in another session at that time", session_id=there[0].session_id
+                )
+
+    def _check_clock(self, turn: Turn, path: str, time_ms: int) -> None:
+        """Refuse a time that the server's clock has not reached, or that is long gone."""
+        skew_ms = round(1e3 * self._keeper.settings.max_clock_skew_s)
+        if time_ms > turn.now_ms + skew_ms:
+            seconds = (time_ms - turn.now_ms) / 1e3
+            raise invalid_field(path, f"must not be ahead of the server's clock, is by {seconds:g} s")
+        if path == "session.start_time" and time_ms < turn.now_ms - _DAY_MS:
+            raise invalid_field(path, "must be reported within a day")
+
+
+def _write_cut(turn: Turn, caller: Caller, cut: Commitment) -> None:
+    """Write a commitment that ends earlier, or is released where nothing of it is left."""
+    message = commitment_pb2.Commitment()
+    message.CopyFrom(turn.world.commitments[cut.commitment_id])
+    if cut.rows:
+        set_ms(message.end_time, cut.end_ms)
+        set_rows(message, cut)
+        turn.put_commitment(message, caller.tenant_id, cut)
+    else:
+        message.state = _RELEASED
+        turn.put_commitment(message, caller.tenant_id)
+
+
+def _locks(world: LedgerWorld, names: Iterable[str]) -> Locks:
+    """Both sides and all that is behind them, and whoever is sold there."""
+    registry = world.ledger.registry
+    known = [name for name in names if name in registry.resources]
+    found: set[str] = set()
+    for name in known:
+        thing = registry.thing(name)
+        for place in (thing.thing_id, *registry.ancestors(thing.thing_id)):
+            found.update(registry.thing(place).members)
+    return Locks(found)
+
+
+def _locks_of_session(world: LedgerWorld, name: str) -> Locks:
+    session = world.sessions.get(name)
+    return Locks() if session is None else _locks(world, (session.ev_resource_id, session.charge_point_resource_id))

@@ -1,0 +1,270 @@
+"""The ledger in memory: the engine's, and the messages beside it; every change can be taken back."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from evflex.activation.v1 import audit_pb2, commitment_pb2, policy_pb2, resource_pb2
+from evflex.engine.activation import Ledger, Registry, Suspension
+from evflex.engine.activation.activation_rule import ActiveBook
+from evflex.engine.activation.model import Commitment
+from evflex.server.activation.decode import commitment_of, policy_of, resource_of, session_of
+from evflex.server.activation.times import unix_ms
+from evflex.server.store.ledger_rows import LedgerState
+
+_State = commitment_pb2.CommitmentState
+HELD = _State.COMMITMENT_STATE_HELD
+CONFIRMED = _State.COMMITMENT_STATE_CONFIRMED
+ACTIVATED = _State.COMMITMENT_STATE_ACTIVATED
+SUSPENDED = _State.COMMITMENT_STATE_SUSPENDED
+COUNTING = frozenset({HELD, CONFIRMED, ACTIVATED})
+OPEN = COUNTING | {SUSPENDED}
+Undo = Callable[[], None]
+
+
+class LedgerWorld:
+    """What the ledger has led to.
+
+    Attributes:
+        position: Number of the last line that is in it.
+        ledger: Counting commitments, and what they are judged by.
+        active: Activated commitments.
+        resources: By identifier.
+        sessions: By identifier.
+        commitments: Those that are open (held, confirmed, activated or suspended), by identifier.
+        policies: By area and product.
+        open_holds: Number of held commitments of each aggregator.
+        last_conflict: Number of the last line with a conflict that came since the start.
+    """
+
+    def __init__(self, state: LedgerState) -> None:
+        """Begin with what is stored."""
+        self.position = 0
+        self.ledger = Ledger()
+        self.active = ActiveBook(self.ledger.registry)
+        self.resources: dict[str, resource_pb2.Resource] = {}
+        self.sessions: dict[str, resource_pb2.Session] = {}
+        self.commitments: dict[str, commitment_pb2.Commitment] = {}
+        self.policies: dict[tuple[str, str], policy_pb2.ActivationPolicy] = {}
+        self.open_holds: Counter[str] = Counter()
+        self.last_conflict = state.head.sequence
+        self._expiries: list[tuple[int, str]] = []
+        for policy in state.policies:
+            self.put_policy(policy)
+        self._load_resources(state.resources)
+        for session in state.sessions:
+            self.put_session(session)
+        for commitment in state.commitments:
+            self.put_commitment(commitment)
+        self.position = state.head.sequence
+
+    def apply(self, event: audit_pb2.LedgerEvent) -> Undo:
+        """Take in a change that was decided, here or elsewhere; what it returns takes it back."""
+        change = event.WhichOneof("change")
+        if change == "commitment":
+            return self.put_commitment(event.commitment)
+        if change == "resource":
+            return self.put_resource(event.resource)
+        if change == "session":
+            return self.put_session(event.session)
+        if change == "policy":
+            return self.put_policy(event.policy)
+        return _nothing
+
+    def put_commitment(self, message: commitment_pb2.Commitment, model: Commitment | None = None) -> Undo:
+        """Let a commitment be as a message has it.
+
+        Args:
+            message: The commitment.
+            model: The same for the engine, where it is known.
+        """
+        name = message.commitment_id
+        before = self.commitments.get(name)
+        if before is not None:
+            self._leave(before)
+        if message.state in OPEN:
+            self._enter(message, model)
+
+        def undo() -> None:
+            if message.state in OPEN:
+                self._leave(message)
+            if before is not None:
+                self._enter(before, None)
+
+        return undo
+
+    def put_resource(self, message: resource_pb2.Resource) -> Undo:
+        """Let a resource be as a message has it, and what is sold of it count by that."""
+        name, registry = message.resource_id, self.ledger.registry
+        before = self.resources.get(name)
+        resource = resource_of(message)
+        affected = self._touched(resource.resource_id, resource.aliases)
+        self.ledger.move(affected, lambda: registry.put_resource(resource))
+        self.resources[name] = message
+
+        def undo() -> None:
+            if before is None:
+                self.ledger.move(affected, lambda: registry.drop_resource(name))
+                del self.resources[name]
+            else:
+                self.ledger.move(affected, lambda: registry.put_resource(resource_of(before)))
+                self.resources[name] = before
+
+        return undo
+
+    def put_session(self, message: resource_pb2.Session) -> Undo:
+        """Let a session be as a message has it, and what is sold of its sides count by that."""
+        name, registry = message.session_id, self.ledger.registry
+        before = self.sessions.get(name)
+        affected = self.naming_sides(message)
+        self.ledger.move(affected, lambda: registry.put_session(session_of(message)))
+        self.sessions[name] = message
+
+        def undo() -> None:
+            if before is None:
+                self.ledger.move(affected, lambda: registry.drop_session(name))
+                del self.sessions[name]
+            else:
+                self.ledger.move(affected, lambda: registry.put_session(session_of(before)))
+                self.sessions[name] = before
+
+        return undo
+
+    def put_policy(self, message: policy_pb2.ActivationPolicy) -> Undo:
+        """Let a policy be as a message has it."""
+        key, registry = (message.area_id, message.product_id), self.ledger.registry
+        before = self.policies.get(key)
+        # what is sold keeps its policies; what counts against caps may be another
+        everything = [c.commitment_id for c in self.ledger.commitments()] if _moves_caps(before, message) else []
+        self.ledger.move(everything, lambda: _set_policy(registry, key, message))
+        self.policies[key] = message
+
+        def undo() -> None:
+            self.ledger.move(everything, lambda: _set_policy(registry, key, before))
+            if before is None:
+                del self.policies[key]
+            else:
+                self.policies[key] = before
+
+        return undo
+
+    def open_session(self, message: resource_pb2.Session) -> tuple[list[Suspension], Undo]:
+        """Open a session, and decide what conflicts by it; those that yield are left to the caller to tell."""
+        registry = self.ledger.registry
+        suspended = self.ledger.open_session(session_of(message))
+        self.sessions[message.session_id] = message
+
+        def undo() -> None:
+            self.ledger.move(self.naming_sides(message), lambda: registry.drop_session(message.session_id))
+            del self.sessions[message.session_id]
+
+        return suspended, undo
+
+    def close_session(self, message: resource_pb2.Session) -> tuple[list[Commitment], Undo]:
+        """Close a session; commitments that are cut by that are left to the caller to tell."""
+        registry, before = self.ledger.registry, self.sessions[message.session_id]
+        changed = self.ledger.close_session(session_of(message))
+        self.sessions[message.session_id] = message
+
+        def undo() -> None:
+            self.ledger.move(self.naming_sides(message), lambda: registry.put_session(session_of(before)))
+            self.sessions[message.session_id] = before
+
+        return changed, undo
+
+    def join_resource(self, message: resource_pb2.Resource) -> tuple[list[Suspension], Undo]:
+        """Replace a resource, and decide what conflicts where its aliases join things."""
+        registry, name = self.ledger.registry, message.resource_id
+        before, resource = self.resources.get(name), resource_of(message)
+        suspended: list[Suspension] = []
+        if before is None and not registry.joined_by(name, resource.aliases):
+            registry.put_resource(resource)
+        else:
+            if before is None:
+                registry.put_resource(replace(resource, aliases=()))
+            suspended = self.ledger.change_resource(resource)
+        self.resources[name] = message
+
+        def undo() -> None:
+            affected = self._touched(name, resource.aliases)
+            if before is None:
+                self.ledger.move(affected, lambda: registry.drop_resource(name))
+                del self.resources[name]
+            else:
+                self.ledger.move(affected, lambda: registry.put_resource(resource_of(before)))
+                self.resources[name] = before
+
+        return suspended, undo
+
+    def naming_sides(self, message: resource_pb2.Session) -> set[str]:
+        """Commitments that name the vehicle or the charge point of a session, or the session."""
+        registry = self.ledger.registry
+        sides = (message.ev_resource_id, message.charge_point_resource_id)
+        members = [member for side in sides for member in registry.thing(side).members]
+        return self.ledger.naming([*members, message.session_id])
+
+    def expired(self, now_ms: int) -> Iterator[commitment_pb2.Commitment]:
+        """Holds that are over; whoever asks lets them expire."""
+        while self._expiries and self._expiries[0][0] <= now_ms:
+            _, name = heapq.heappop(self._expiries)
+            message = self.commitments.get(name)
+            if message is not None and message.state == HELD and unix_ms(message.expire_time) <= now_ms:
+                yield message
+
+    def next_expiry_ms(self) -> int | None:
+        """When the next hold may be over, None where there is none."""
+        return self._expiries[0][0] if self._expiries else None
+
+    def _touched(self, resource_id: str, aliases: tuple[tuple[str, str], ...]) -> set[str]:
+        """Commitments whose counts a resource with these aliases may alter."""
+        registry = self.ledger.registry
+        members = registry.joined_by(resource_id, aliases)
+        things = {registry.thing(member).thing_id for member in members}
+        everyone = [member for thing in things for member in registry.thing(thing).members]
+        return self.ledger.counting_at(things) | self.ledger.naming(everyone)
+
+    def _load_resources(self, messages: Iterable[resource_pb2.Resource]) -> None:
+        registry = self.ledger.registry
+        for message in messages:
+            registry.put_resource(resource_of(message))
+            self.resources[message.resource_id] = message
+
+    def _enter(self, message: commitment_pb2.Commitment, model: Commitment | None) -> None:
+        self.commitments[message.commitment_id] = message
+        if message.state not in COUNTING:
+            return
+        commitment = self.ledger.put(model or commitment_of(message))
+        if message.state == ACTIVATED:
+            self.active.put(commitment)
+        elif message.state == HELD:
+            self.open_holds[message.aggregator_id] += 1
+            heapq.heappush(self._expiries, (unix_ms(message.expire_time), message.commitment_id))
+
+    def _leave(self, message: commitment_pb2.Commitment) -> None:
+        name = message.commitment_id
+        del self.commitments[name]
+        if message.state == HELD:
+            self.open_holds[message.aggregator_id] -= 1
+        # a session or an alias may have suspended it in the ledger before its message says so
+        if name in self.ledger:
+            self.ledger.remove(name)
+        self.active.remove(name)
+
+
+def _set_policy(registry: Registry, key: tuple[str, str], message: policy_pb2.ActivationPolicy | None) -> None:
+    if message is not None and not message.deleted:
+        registry.put_policy(policy_of(message))
+    elif key in registry.policies:
+        registry.drop_policy(*key)
+
+
+def _moves_caps(before: policy_pb2.ActivationPolicy | None, after: policy_pb2.ActivationPolicy) -> bool:
+    had = before is not None and before.HasField("aggregator_cap_w")
+    return had or after.HasField("aggregator_cap_w")
+
+
+def _nothing() -> None:
+    """Take nothing back."""
