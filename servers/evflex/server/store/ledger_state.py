@@ -26,8 +26,8 @@ from evflex.server.store.activation_tables import (
     activation_sessions,
 )
 from evflex.server.store.ledger_rows import NewEvent
+from evflex.server.store.many_rows import ManyRows, Values, insert_of, upsert_of
 
-Values = dict[str, object]
 _EXCLUSION_VIOLATION = "23P01"
 
 
@@ -63,7 +63,7 @@ def write_state(connection: sa.Connection, entries: Sequence[NewEvent], first_se
         if change == "commitment" and message.exclusive_group:
             exclusive[message.commitment_id] = message
     for change, many in rows.items():
-        connection.execute(_STATE[change].statement, many)
+        _STATE[change].rows.insert(connection, many)
     if exclusive:
         _write_rights(connection, list(exclusive.values()), now_unix_us)
 
@@ -86,10 +86,8 @@ def _write_rights(connection: sa.Connection, commitments: list[Commitment], now_
         for commitment in commitments
         if commitment.state == COMMITMENT_STATE_ACTIVATED
     ]  # fmt: skip
-    if not given:
-        return
     try:
-        connection.execute(_INSERT_RIGHT, given)
+        _RIGHTS.insert(connection, given)
     except IntegrityError as error:
         if getattr(error.orig, "sqlstate", None) != _EXCLUSION_VIOLATION:
             raise
@@ -97,24 +95,6 @@ def _write_rights(connection: sa.Connection, commitments: list[Commitment], now_
             code_pb2.FAILED_PRECONDITION, "EXCLUSIVE_RIGHT_TAKEN",
             "another commitment of the exclusive group is active at that time",
         ) from error  # fmt: skip
-
-
-def insert_of(table: sa.Table) -> sa.TextClause:
-    """Statement that inserts a row; as text, which takes less time a row than the table's own."""
-    names = table.columns.keys()
-    return sa.text(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})")
-
-
-def _upsert_of(table: sa.Table, *kept: str) -> sa.TextClause:
-    """Statement that inserts a row, or changes the one of its key: all but when it was made and what is `kept`."""
-    key = table.primary_key.columns.keys()
-    left = {*key, *kept, "version", "create_time_unix_us"}
-    changed = [column.name for column in table.columns if column.name not in left]
-    changes = ", ".join(f"{name} = excluded.{name}" for name in changed)
-    return sa.text(
-        f"{insert_of(table).text} ON CONFLICT ({', '.join(key)})"
-        f" DO UPDATE SET version = {table.name}.version + 1, {changes}"
-    )
 
 
 def _resource(message: Resource) -> Values:
@@ -149,19 +129,19 @@ def _conflict(message: ResolvedConflict) -> Values:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How a kind of change is kept: columns of its own, and the statement that writes a row."""
+    """How a kind of change is kept: the columns of its own, and the rows."""
 
     values: Callable[[Any], Values]
-    statement: sa.TextClause
+    rows: ManyRows
 
 
 _STATE = {
-    "resource": _Kind(_resource, _upsert_of(activation_resources)),
-    "session": _Kind(_session, _upsert_of(activation_sessions)),
+    "resource": _Kind(_resource, upsert_of(activation_resources)),
+    "session": _Kind(_session, upsert_of(activation_sessions)),
     # what an index holds and never changes is left out, or each change would write the index again
-    "commitment": _Kind(_commitment, _upsert_of(activation_commitments, "tenant_id", "sequence")),
-    "policy": _Kind(_policy, _upsert_of(activation_policies)),
+    "commitment": _Kind(_commitment, upsert_of(activation_commitments, "tenant_id", "sequence")),
+    "policy": _Kind(_policy, upsert_of(activation_policies)),
     "conflict": _Kind(_conflict, insert_of(activation_conflicts)),
 }
-_INSERT_RIGHT = insert_of(activation_exclusive_rights)
+_RIGHTS = insert_of(activation_exclusive_rights)
 _DELETE_RIGHT = sa.text("DELETE FROM activation_exclusive_rights WHERE commitment_id = :commitment_id")

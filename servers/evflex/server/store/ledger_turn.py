@@ -17,7 +17,8 @@ from evflex.server.store.activation_tables import (
 )
 from evflex.server.store.database import try_writer_lock
 from evflex.server.store.ledger_rows import Head, LogRow, NewEvent, chained, lines_after
-from evflex.server.store.ledger_state import insert_of, write_state
+from evflex.server.store.ledger_state import write_state
+from evflex.server.store.many_rows import Values, insert_missing_of, insert_of
 from evflex.server.store.requests import RequestKey, common_values, find_request, request_id_reused
 from evflex.server.store.retention import Retention
 
@@ -56,14 +57,14 @@ class LedgerTurn:
             self._lock_caps(sorted(set(caps)))
 
     def _lock_caps(self, caps: list[Cap]) -> None:
-        rows: list[dict[str, object]] = [
+        rows: list[Values] = [
             {
                 "tenant_id": tenant_id, "area_id": area_id, "version": 1, "etag": "", "create_time_unix_us": 0,
                 "update_time_unix_us": 0,
             }
             for tenant_id, area_id in caps
         ]  # fmt: skip
-        self._connection.execute(_INSERT_AGGREGATOR, rows)
+        _AGGREGATORS.insert(self._connection, rows)
         table = activation_aggregators.c
         query = (
             sa.select(table.tenant_id, table.area_id)
@@ -101,7 +102,7 @@ class LedgerTurn:
             return
         head = self._head or self.lock_head()
         rows = chained(head, entries, now_unix_us)
-        self._connection.execute(_INSERT_LINE, [_line_values(row) for row in rows])
+        _LINES.insert(self._connection, [_line_values(row) for row in rows])
         write_state(self._connection, entries, head.sequence + 1, now_unix_us)
         self._head = Head(rows[-1].sequence, rows[-1].hash)
         values = {"sequence": self._head.sequence, "hash": self._head.hash, "now_unix_us": now_unix_us}
@@ -146,7 +147,7 @@ class LedgerTurn:
                 one tenant with the same id.
             now_unix_us: When they were answered.
         """
-        rows: list[dict[str, object]] = [
+        rows: list[Values] = [
             {
                 **common_values(key.tenant_id, area_id, now_unix_us),
                 "request_id": key.request_id, "method": key.method, "payload_sha256": key.payload_sha256,
@@ -154,8 +155,7 @@ class LedgerTurn:
             }
             for key, resource_id, area_id, answer in answered
         ]  # fmt: skip
-        if rows:
-            self._connection.execute(_INSERT_REQUEST, rows)
+        _REQUESTS.insert(self._connection, rows)
         # who else forgets holds that lock, so no two of them wait for each other's rows
         if self._retention.is_due(now_unix_us) and try_writer_lock(self._connection):
             self._retention.prune(self._connection, now_unix_us)
@@ -165,7 +165,7 @@ class LedgerTurn:
         return Head(row[0], bytes(row[1]))
 
 
-def _line_values(row: LogRow) -> dict[str, object]:
+def _line_values(row: LogRow) -> Values:
     return {
         "sequence": row.sequence, "tenant_id": row.tenant_id, "area_id": row.area_id, "version": 1, "etag": "",
         "create_time_unix_us": row.event_time_unix_us, "update_time_unix_us": row.event_time_unix_us,
@@ -181,9 +181,9 @@ _LOCK_RESOURCES = sa.text(
     f"SELECT resource_id FROM {activation_resources.name} WHERE resource_id = ANY(:resource_ids)"
     " ORDER BY resource_id FOR UPDATE"
 )
-_INSERT_AGGREGATOR = sa.text(f"{insert_of(activation_aggregators).text} ON CONFLICT DO NOTHING")
-_INSERT_LINE = insert_of(activation_log)
-_INSERT_REQUEST = insert_of(activation_requests)
+_AGGREGATORS = insert_missing_of(activation_aggregators)
+_LINES = insert_of(activation_log)
+_REQUESTS = insert_of(activation_requests)
 _MOVE_HEAD = sa.text(
     f"UPDATE {activation_head.name} SET sequence = :sequence, hash = :hash, version = version + 1,"
     " update_time_unix_us = :now_unix_us WHERE shard_id = 0"
