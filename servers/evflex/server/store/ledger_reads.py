@@ -60,12 +60,14 @@ class LedgerReads:
             needed_from_ms = min((row[1] for row in rows), default=now_unix_us // 1_000)
             needed_from_ms = min(needed_from_ms, now_unix_us // 1_000 - _DAY_MS)
             end = activation_sessions.c.end_unix_ms
-            sessions = _payloads(connection, activation_sessions, sa.or_(end.is_(None), end > needed_from_ms))
+            # not in order: SQLite would rather read all there ever were than sort these
+            query = sa.select(activation_sessions.c.payload).where(sa.or_(end.is_(None), end > needed_from_ms))
+            sessions = [Session.FromString(row[0]) for row in connection.execute(query)]
             policies = _payloads(connection, activation_policies)
         return LedgerState(
             Head(head[0], bytes(head[1])),
             [Resource.FromString(payload) for payload in resources],
-            [Session.FromString(payload) for payload in sessions],
+            sorted(sessions, key=lambda session: session.sequence),
             [Commitment.FromString(row[0]) for row in rows],
             [ActivationPolicy.FromString(payload) for payload in policies],
         )
@@ -246,6 +248,6 @@ def _conflicts_of(tenant_id: str) -> sa.Select[Any]:
     return sa.select(table.sequence, table.area_id, table.payload).where(mine).order_by(table.sequence)
 
 
-def _payloads(connection: sa.Connection, table: sa.Table, *where: sa.ColumnElement[bool]) -> list[bytes]:
-    query = sa.select(table.c.payload).where(*where).order_by(table.c.sequence)
+def _payloads(connection: sa.Connection, table: sa.Table) -> list[bytes]:
+    query = sa.select(table.c.payload).order_by(table.c.sequence)
     return list(connection.execute(query).scalars())
