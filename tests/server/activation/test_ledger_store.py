@@ -93,7 +93,8 @@ def commitment(
 ) -> commitment_pb2.Commitment:  # fmt: skip
     made = commitment_pb2.Commitment(
         commitment_id=commitment_id, aggregator_id=tenant_id, tenant_id=tenant_id, product_id=product_id,
-        direction="DIRECTION_UP", resource_id="ev", power_w=7_400, exclusive_group=group, state=state, sequence=sequence, area_id=area_id,
+        direction="DIRECTION_UP", resource_id="ev", power_w=7_400, exclusive_group=group, state=state,
+        sequence=sequence, area_id=area_id,
         etag=uuid.uuid4().hex,
     )  # fmt: skip
     made.start_time.FromMilliseconds(start_ms)
@@ -403,6 +404,21 @@ def test_postgres_itself_refuses_two_rights_at_once(postgres_store: LedgerStore)
         assert caught.value.reason == "EXCLUSIVE_RIGHT_TAKEN"
     assert len(list(postgres_store.audit(1))) == 4
     assert postgres_store.commitment("e") is None
+
+
+@pytest.mark.postgres
+def test_who_may_not_create_the_extension_does_without_it(tmp_path: Path, debian_postgres_database: str) -> None:
+    role = f"plain_{uuid.uuid4().hex}"
+    engine = sa.create_engine(debian_postgres_database)
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"CREATE ROLE {role} LOGIN PASSWORD '{role}'"))
+        connection.execute(sa.text(f"GRANT CREATE ON SCHEMA public TO {role}"))
+    engine.dispose()
+    url = sa.make_url(debian_postgres_database).set(username=role, password=role)
+    database = Database(settings_for(tmp_path, database_url=url.render_as_string(hide_password=False)))
+    append(LedgerStore(database, Retention(30.0, 30.0)), active("a"), active("b"))
+    assert count(database, activation_exclusive_rights) == 2
+    database.close()
 
 
 def test_a_right_ends_with_the_activation_and_can_pass_on_in_one_batch(store: LedgerStore, database: Database) -> None:

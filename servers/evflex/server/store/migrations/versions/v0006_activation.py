@@ -51,7 +51,7 @@ def upgrade() -> None:
         sa.Column("payload_sha256", sa.String(64), nullable=False),
         sa.Column("resource_id", sa.String(256), nullable=False),
         sa.Column("answer", sa.LargeBinary, nullable=False),
-        sa.PrimaryKeyConstraint("tenant_id", "request_id"),
+        sa.PrimaryKeyConstraint("request_id", "tenant_id"),
     )
     op.create_index("activation_requests_by_time", "activation_requests", ["create_time_unix_us"])
 
