@@ -1,4 +1,4 @@
-"""A PostgreSQL server for the tests that are marked so."""
+"""PostgreSQL servers for the tests that are marked so."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-import sqlalchemy as sa
+
+from tests.postgres import debian_postgres, new_database, why_no_postgres
 
 
 @pytest.fixture(scope="session")
@@ -22,16 +23,33 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def postgres_database(postgres_url: str) -> str:
     """URL of an empty database."""
-    name = f"evflex_{uuid.uuid4().hex}"
-    url = sa.make_url(postgres_url).set(drivername="postgresql+psycopg")
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
-    engine.dispose()
-    return url.set(database=name).render_as_string(hide_password=False)
+    return new_database(postgres_url, f"evflex_{uuid.uuid4().hex}")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest) -> str:
     """URL for Settings.database_url: empty is the embedded SQLite."""
     return str(request.getfixturevalue("postgres_database")) if request.param == "postgres" else ""
+
+
+@pytest.fixture(scope="session")
+def debian_postgres_url() -> Iterator[str]:
+    """URL of a server of this test process with all extensions of Debian's PostgreSQL."""
+    reason = why_no_postgres()
+    if reason:
+        pytest.skip(reason)
+    pytest.importorskip("psycopg", reason="needs psycopg (extra postgres)")
+    with debian_postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def debian_postgres_database(debian_postgres_url: str) -> str:
+    """URL of an empty database there."""
+    return new_database(debian_postgres_url, f"evflex_{uuid.uuid4().hex}")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def ledger_database_url(request: pytest.FixtureRequest) -> str:
+    """As `database_url`, with the PostgreSQL that knows exclusion constraints."""
+    return str(request.getfixturevalue("debian_postgres_database")) if request.param == "postgres" else ""

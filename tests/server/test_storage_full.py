@@ -54,7 +54,7 @@ def limit_pages(pages: int) -> None:
 
 @pytest.fixture
 def small_file() -> object:
-    limit_pages(100)  # the schema has some 60
+    limit_pages(150)  # the schema has some 110
     yield
     limit_pages.undo()  # type: ignore[attr-defined]
 

@@ -22,6 +22,10 @@ _BUSY_TIMEOUT_S = 10.0
 # Any constant of our own: the key of the advisory lock that makes writers take turns on PostgreSQL.
 _WRITER_LOCK = 0x6576666C6578
 _POSTGRES_STORAGE_FULL = {"53100", "53200"}
+# Leaves a stricter setting, such as remote_apply, as it is.
+_POSTGRES_DURABLE = (
+    "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
+)
 
 
 class Database:
@@ -67,16 +71,36 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """The turn to write: commits at the end, or leaves no trace when an exception passes."""
-        with self._translated(), self._turn, self._engine.connect() as connection:
-            connection = connection.execution_options(evflex_writes=True)
-            with connection.begin():
-                if not self._is_sqlite:
-                    connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})"))
+        with self._translated(), self._turn, self._begun(evflex_writes=True) as connection:
+            if not self._is_sqlite:
+                connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})"))
+            yield connection
+
+    @contextmanager
+    def writing_durably(self) -> Iterator[sa.Connection]:
+        """A transaction that no power cut undoes once it has committed, whatever the settings say.
+
+        On SQLite it is the turn to write. On PostgreSQL many are under way at a time: whoever writes locks the rows
+        that it relies on, and each statement sees what was committed before it.
+        """
+        if self._is_sqlite:
+            with self._translated(), self._turn, self._begun(evflex_writes=True, evflex_durable=True) as connection:
+                yield connection
+        else:
+            with self._translated(), self._begun(isolation_level="READ COMMITTED") as connection:
+                connection.execute(sa.text(_POSTGRES_DURABLE))
                 yield connection
 
     def close(self) -> None:
         """Close all connections; SQLite then folds its write-ahead log into the file."""
         self._engine.dispose()
+
+    @contextmanager
+    def _begun(self, **options: bool | str) -> Iterator[sa.Connection]:
+        with self._engine.connect() as connection:
+            connection = connection.execution_options(**options)
+            with connection.begin():
+                yield connection
 
     def _prepare_sqlite(self, synchronous: str) -> None:
         def on_connect(connection: sqlite3.Connection, _record: object) -> None:
@@ -86,8 +110,16 @@ class Database:
             connection.execute(f"PRAGMA synchronous = {synchronous}")
 
         def on_begin(connection: sa.Connection) -> None:
-            writes = connection.get_execution_options().get("evflex_writes", False)
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+            options = connection.get_execution_options()
+            if not options.get("evflex_writes", False):
+                connection.exec_driver_sql("BEGIN")
+                return
+            # a connection keeps what its last writer asked for, so most find what they want
+            wanted = "FULL" if options.get("evflex_durable", False) else synchronous
+            if connection.info.setdefault("synchronous", synchronous) != wanted:
+                connection.exec_driver_sql(f"PRAGMA synchronous = {wanted}")
+                connection.info["synchronous"] = wanted
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
         sa.event.listen(self._engine, "connect", on_connect)
         sa.event.listen(self._engine, "begin", on_begin)
@@ -109,6 +141,13 @@ class Database:
             if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.InternalError):
                 raise busy("STORAGE_UNAVAILABLE", "the database cannot be used", self._retry_delay_s) from error
             raise
+
+
+def try_writer_lock(connection: sa.Connection) -> bool:
+    """Whether this transaction is the only one that writes in turn until it ends; never waits."""
+    if connection.dialect.name == "sqlite":
+        return True
+    return bool(connection.execute(sa.text(f"SELECT pg_try_advisory_xact_lock({_WRITER_LOCK})")).scalar())
 
 
 def _migrate(connection: sa.Connection) -> None:

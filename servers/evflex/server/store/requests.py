@@ -30,6 +30,10 @@ class RequestKey:
     method: str
     payload_sha256: str
 
+    def is_repeat_of(self, method: str, payload_sha256: str) -> bool:
+        """Whether an earlier request with this id was the same one."""
+        return (method, payload_sha256) == (self.method, self.payload_sha256)
+
 
 def request_key(tenant_id: str, method: str, request_id: str, request: Message) -> RequestKey:
     """What makes a repeat of this request recognisable."""
@@ -45,11 +49,14 @@ def find_request(connection: sa.Connection, table: sa.Table, key: RequestKey) ->
     """
     query = sa.select(table).where(table.c.tenant_id == key.tenant_id, table.c.request_id == key.request_id)
     row = connection.execute(query).first()
-    if row is not None and (row.method, row.payload_sha256) != (key.method, key.payload_sha256):
-        raise ServiceError(
-            code_pb2.ALREADY_EXISTS, "REQUEST_ID_REUSED", "request_id was used before with another payload"
-        )
+    if row is not None and not key.is_repeat_of(row.method, row.payload_sha256):
+        raise request_id_reused()
     return row
+
+
+def request_id_reused() -> ServiceError:
+    """ALREADY_EXISTS for an id that came with another payload."""
+    return ServiceError(code_pb2.ALREADY_EXISTS, "REQUEST_ID_REUSED", "request_id was used before with another payload")
 
 
 def log_request(connection: sa.Connection, table: sa.Table, key: RequestKey, values: dict[str, object]) -> None:
@@ -87,3 +94,8 @@ def check_etag(what: str, asked: str, present: str) -> None:
 def may_be_uuid(text: str) -> bool:
     """Whether the database can be asked: identifiers are UUIDs, other text may hold what no database takes."""
     return len(text) == 36 and text.isascii() and text.replace("-", "").isalnum()
+
+
+def may_be_name(text: str) -> bool:
+    """Whether the database can be asked for a name that a caller chose."""
+    return 0 < len(text) <= 256 and "\0" not in text

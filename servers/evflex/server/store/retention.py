@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from evflex.server.store.activation_tables import activation_requests
 from evflex.server.store.tables import (
     blocks,
     capacity_requests,
@@ -22,6 +23,7 @@ from evflex.server.store.tables import (
 _DAY_US = 86_400_000_000
 _INTERVAL_US = 3_600_000_000
 _MOST_ROWS = 1_000
+_REQUESTS = (schedule_requests, dispatch_requests, capacity_requests, congestion_requests, activation_requests)
 
 
 @dataclass(slots=True)
@@ -38,19 +40,23 @@ class Retention:
     request_days: float
     _next_unix_us: int = 0
 
+    def is_due(self, now_unix_us: int) -> bool:
+        """Whether `prune` would look for old rows now."""
+        return now_unix_us >= self._next_unix_us
+
     def prune(self, connection: sa.Connection, now_unix_us: int, most_rows: int = _MOST_ROWS) -> int:
         """Forget what is too old, once an hour, or with every call while there is more than `most_rows` of it.
 
         Returns:
             How many rows were deleted.
         """
-        if now_unix_us < self._next_unix_us:
+        if not self.is_due(now_unix_us):
             return 0
         deleted = [
             self._prune_changes(connection, now_unix_us - int(self.change_days * _DAY_US), most_rows),
             *(
                 self._prune_requests(connection, table, now_unix_us - int(self.request_days * _DAY_US), most_rows)
-                for table in (schedule_requests, dispatch_requests, capacity_requests, congestion_requests)
+                for table in _REQUESTS
             ),
         ]
         if max(deleted) < most_rows:
