@@ -55,6 +55,16 @@ class Registry:
         self._ancestors: dict[str, tuple[str, ...]] = {}
         self._sessions_of: dict[str, list[Session]] = {}
 
+    def copy(self) -> Registry:
+        """The same, which later changes leave alone."""
+        copy = Registry()
+        copy.resources, copy.sessions, copy.policies = dict(self.resources), dict(self.sessions), dict(self.policies)
+        copy.version = self.version
+        copy._named = {alias: set(names) for alias, names in self._named.items()}
+        copy._things, copy._ancestors = dict(self._things), dict(self._ancestors)
+        copy._sessions_of = {name: list(sessions) for name, sessions in self._sessions_of.items()}
+        return copy
+
     def put_resource(self, resource: Resource) -> None:
         """Add a resource, or replace the one of this identifier."""
         self.version += 1

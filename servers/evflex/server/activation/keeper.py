@@ -303,7 +303,7 @@ class LedgerKeeper:
         expiry_ms = world.next_expiry_ms()
         if expiry_ms is not None and expiry_ms * 1_000 <= self.now_unix_us():
             return True
-        return self.store.head().sequence != world.position
+        return self.store.head() != world.position
 
     def _fresh(self) -> LedgerWorld:
         """The ledger in memory, loaded again where it may differ from the store."""

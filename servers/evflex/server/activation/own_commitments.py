@@ -61,8 +61,8 @@ def own_commitments(
     """
     found = []
     for name in names:
-        # those that are over and done with are in the store only, and do not change any more
-        message = turn.world.commitments.get(name) or keeper.store.commitment(name)
+        # those that are over and done with are in the store only
+        message = turn.world.commitments.get(name) or turn.closed.get(name) or keeper.store.commitment(name)
         if message is None or message.tenant_id != caller.tenant_id or not caller.may_use_area(message.area_id):
             raise not_found("commitment", name)
         found.append(message)

@@ -7,7 +7,7 @@ from evflex.activation.v1 import audit_pb2, commitment_pb2, policy_pb2, resource
 from evflex.engine.activation import Suspension
 from evflex.engine.activation.model import Commitment, Conflict
 from evflex.server.activation.encode import conflict_message
-from evflex.server.activation.world import SUSPENDED, LedgerWorld, Undo
+from evflex.server.activation.world import OPEN, SUSPENDED, LedgerWorld, Undo
 from evflex.server.messages import set_timestamp
 from evflex.server.store.ledger_rows import NewEvent
 from evflex.server.store.requests import new_etag
@@ -23,6 +23,7 @@ class Turn:
         world: The ledger in memory, with all that the transaction has changed.
         now_unix_us: Time of the transaction, microseconds since 1970-01-01 UTC, by which expiry is judged.
         events: What is to be added to the log.
+        closed: Commitments that the transaction has let go, which no longer are in the world, by identifier.
     """
 
     def __init__(self, world: LedgerWorld, now_unix_us: int) -> None:
@@ -30,6 +31,7 @@ class Turn:
         self.world = world
         self.now_unix_us = now_unix_us
         self.events: list[NewEvent] = []
+        self.closed: dict[str, commitment_pb2.Commitment] = {}
         self._undo: list[Undo] = []
 
     @property
@@ -63,6 +65,10 @@ class Turn:
         """Write a commitment, and let it count as it says; a new one has its sequence already."""
         self._stamp(message)
         self.on_undo(self.world.put_commitment(message, model))
+        if message.state not in OPEN:
+            before = self.closed.get(message.commitment_id)
+            self.closed[message.commitment_id] = message
+            self.on_undo(lambda: self._reopen(message.commitment_id, before))
         self._log(audit_pb2.LedgerEvent(commitment=message), tenant_id, message.area_id)
 
     def put_resource(self, message: resource_pb2.Resource, tenant_id: str) -> None:
@@ -123,6 +129,12 @@ class Turn:
             session_id=session_id,
         )
         self._log(audit_pb2.LedgerEvent(conflict=resolved), tenant_id, suspended.area_id)
+
+    def _reopen(self, name: str, before: commitment_pb2.Commitment | None) -> None:
+        if before is None:
+            del self.closed[name]
+        else:
+            self.closed[name] = before
 
     def _stamp(self, message: Stored) -> None:
         if not message.HasField("create_time"):

@@ -72,6 +72,12 @@ class LedgerReads:
             [ActivationPolicy.FromString(payload) for payload in policies],
         )
 
+    def head(self) -> int:
+        """Number of the last line."""
+        with self._database.reading() as connection:
+            sequence: int = connection.execute(sa.select(activation_head.c.sequence)).scalar_one()
+        return sequence
+
     def resource(self, resource_id: str) -> Resource | None:
         """A resource."""
         payload = self._payload(activation_resources, activation_resources.c.resource_id, resource_id)

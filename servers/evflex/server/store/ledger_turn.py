@@ -41,6 +41,11 @@ class LedgerTurn:
         self._is_sqlite = connection.dialect.name == "sqlite"
         self._head: Head | None = None
 
+    @property
+    def locks_rows(self) -> bool:
+        """Whether `lock` does anything; else the whole transaction is one lock."""
+        return not self._is_sqlite
+
     def lock(self, resource_ids: Collection[str], caps: Collection[Cap]) -> None:
         """Keep others from changing, until the end, what is sold of resources and under the caps of aggregators.
 
