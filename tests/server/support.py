@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from evflex.charging.v1 import charging_service_pb2 as api
 from evflex.charging.v1 import charging_service_pb2_grpc, charging_session_pb2, tariff_pb2
 from evflex.common.v1 import supply_node_pb2, time_grid_pb2
+from evflex.engine import activation
+from evflex.engine.activation import BatchConflicts, Columns, PreparedRegistry, Registry
 from evflex.engine.capacity.allocation import Allocation, Rating
 from evflex.engine.capacity.model import AllocationOptions, AllocationProblem, RatingProblem
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
@@ -200,6 +202,12 @@ class FakeEngine:
         self, problem: CongestionProblem, options: CongestionOptions, prepared: PreparedGrid
     ) -> CongestionSearch:
         raise NotImplementedError
+
+    def prepare_registry(self, registry: Registry) -> PreparedRegistry:
+        return activation.prepare_registry(registry)
+
+    def check_batch(self, prepared: PreparedRegistry, columns: Columns, most_conflicts: int) -> BatchConflicts:
+        return activation.check_batch(prepared, columns, most_conflicts)
 
     def forecast_load(self, problem: LoadForecastProblem, options: LoadForecastOptions) -> LoadForecast:
         raise NotImplementedError

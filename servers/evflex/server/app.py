@@ -14,10 +14,14 @@ from grpc_reflection.v1alpha import reflection
 from sqlalchemy.engine import make_url
 from structlog.typing import FilteringBoundLogger
 
+from evflex.activation.v1 import activation_service_pb2, activation_service_pb2_grpc
 from evflex.capacity.v1 import capacity_service_pb2, capacity_service_pb2_grpc
 from evflex.charging.v1 import charging_service_pb2, charging_service_pb2_grpc
 from evflex.congestion.v1 import congestion_service_pb2, congestion_service_pb2_grpc
 from evflex.dispatch.v1 import dispatch_service_pb2, dispatch_service_pb2_grpc
+from evflex.server.activation.keeper import LedgerKeeper
+from evflex.server.activation.servicer import ActivationServicer
+from evflex.server.activation.sold import SoldFromLedger
 from evflex.server.caller import CallerResolver, caller_resolver
 from evflex.server.capacity.agreements import Agreements
 from evflex.server.capacity.bookings import Bookings
@@ -40,7 +44,7 @@ from evflex.server.dispatch.planner import PortfolioPlanner
 from evflex.server.dispatch.products import known_products
 from evflex.server.dispatch.residents import Residents
 from evflex.server.dispatch.servicer import DispatchServicer
-from evflex.server.dispatch.sold_commitments import NoCommitments, SoldCommitments
+from evflex.server.dispatch.sold_commitments import SoldCommitments
 from evflex.server.engine_port import Engine, KernelEngine
 from evflex.server.errors import ServiceError
 from evflex.server.interceptor import CallInterceptor
@@ -52,6 +56,7 @@ from evflex.server.store.allocations import AllocationStore
 from evflex.server.store.capacity import CapacityStore
 from evflex.server.store.database import Database
 from evflex.server.store.forecasts import ForecastStore
+from evflex.server.store.ledger import LedgerStore
 from evflex.server.store.networks import NetworkStore
 from evflex.server.store.plans import PlanStore
 from evflex.server.store.portfolios import PortfolioStore
@@ -108,7 +113,7 @@ class Server:
         self.metrics = Metrics()
         self.log = log or make_log(settings.log_level)
         self._engine = engine or KernelEngine()
-        self._commitments = commitments or NoCommitments()
+        self._commitments = commitments
         self._resolve_caller = resolve_caller or caller_resolver(settings)
         self._health = health.HealthServicer(
             experimental_non_blocking=True, experimental_thread_pool=ThreadPoolExecutor(_HEALTH_THREADS)
@@ -158,11 +163,13 @@ class Server:
         planner = Planner(settings, self._engine, self.pool, store, self.metrics)
         charging = ChargingServicer(planner, self._hub, self._draining, self.log)
         self.live = LiveCapacities(settings, self.metrics)
+        self.ledger = LedgerKeeper(settings, LedgerStore(self._database, retention), _now_unix_us, self.log)
         self._grpc = self._build(
             charging,
             self._dispatch_servicer(retention),
             self._capacity_servicer(retention),
             self._congestion_servicer(retention),
+            ActivationServicer(settings, self._engine, self.pool, self.ledger),
         )
         self._set_health(_NOT_SERVING)
         try:
@@ -202,6 +209,7 @@ class Server:
         over = self._grpc.stop(grace_s)
         self._hub.close()
         self.live.close()
+        self.ledger.drain()
         over.wait()
         with self._stopping:
             if not self._stopped.is_set():
@@ -222,7 +230,7 @@ class Server:
 
     def _prune(self, store: ScheduleStore) -> None:
         try:
-            deleted = store.prune(time.time_ns() // 1_000)
+            deleted = store.prune(_now_unix_us())
         except ServiceError as error:  # a full disk, say: reading still works
             self.log.warning("old rows were not deleted", reason=error.reason)
         else:
@@ -233,10 +241,17 @@ class Server:
         portfolios = PortfolioStore(self._database, retention)
         residents = self.residents = Residents(portfolios, PortfolioMemory(settings.max_portfolio_memory_bytes))
         self.metrics.portfolio_bytes.set_function(lambda: residents.memory.used_bytes)
-        self.compaction = Compaction(portfolios, residents, lambda: time.time_ns() // 1_000, self.log)
+        self.compaction = Compaction(portfolios, residents, _now_unix_us, self.log)
         plans = PlanStore(self._database, retention)
         planner = PortfolioPlanner(
-            settings, self._engine, self.pool, residents, plans, known_products(), self._commitments, self.metrics
+            settings,
+            self._engine,
+            self.pool,
+            residents,
+            plans,
+            known_products(),
+            self._commitments or SoldFromLedger(self.ledger),
+            self.metrics,
         )
         return DispatchServicer(Keeper(settings, portfolios, residents, self.compaction), planner)
 
@@ -255,7 +270,7 @@ class Server:
         store = NetworkStore(self._database, retention)
         networks = PreparedNetworks(store, self._engine, settings.max_prepared_networks)
         importer = NetworkImporter(
-            settings, self._engine, self.pool, store, networks, lambda: time.time_ns() // 1_000
+            settings, self._engine, self.pool, store, networks, _now_unix_us
         )  # fmt: skip
         flows = FlowRunner(settings, self._engine, self.pool, networks, self.metrics)
         load = LoadForecaster(settings, self._engine, self.pool)
@@ -271,11 +286,13 @@ class Server:
         dispatch: DispatchServicer,
         capacity: CapacityServicer,
         congestion: CongestionServicer,
+        activation: ActivationServicer,
     ) -> grpc.Server:
         settings = self.settings
         streams = settings.max_streams + settings.max_dispatch_streams + settings.max_capacity_tracks
-        streams += settings.max_congestion_streams
+        streams += settings.max_congestion_streams + settings.max_activation_streams
         threads = settings.rpc_threads + streams + settings.max_watches + settings.max_capacity_watches
+        threads += settings.max_conflict_watches
         interceptors: list[grpc.ServerInterceptor[Any, Any]] = [
             CallInterceptor(self._resolve_caller, self.log, self.metrics, settings.max_unary_answer_bytes)
         ]
@@ -296,6 +313,7 @@ class Server:
         dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(dispatch, server)
         capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(capacity, server)
         congestion_service_pb2_grpc.add_CongestionServiceServicer_to_server(congestion, server)
+        activation_service_pb2_grpc.add_ActivationServiceServicer_to_server(activation, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*_service_names(), health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
@@ -321,11 +339,16 @@ class Server:
         if not self.pool.close(_POOL_CLOSE_S):
             self.log.warning("a solve did not stop when told to")
         self.compaction.close()
+        self.ledger.close()
         self._database.close()
         if self._metrics_port is not None:
             self._metrics_port.close()
         if self._telemetry:
             self._telemetry.close()
+
+
+def _now_unix_us() -> int:
+    return time.time_ns() // 1_000
 
 
 def _open_database(settings: Settings) -> Database:
@@ -342,4 +365,5 @@ def _service_names() -> tuple[str, ...]:
         dispatch_service_pb2.DESCRIPTOR.services_by_name["DispatchService"].full_name,
         capacity_service_pb2.DESCRIPTOR.services_by_name["CapacityService"].full_name,
         congestion_service_pb2.DESCRIPTOR.services_by_name["CongestionService"].full_name,
+        activation_service_pb2.DESCRIPTOR.services_by_name["ActivationService"].full_name,
     )

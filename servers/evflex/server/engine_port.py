@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from evflex.engine import capacity, charging, dispatch, grid, load
+from evflex.engine import activation, capacity, charging, dispatch, grid, load
+from evflex.engine.activation import BatchConflicts, Columns, PreparedRegistry, Registry
 from evflex.engine.capacity.allocation import Allocation, Rating
 from evflex.engine.capacity.model import AllocationOptions, AllocationProblem, RatingProblem
 from evflex.engine.charging.model import ScheduleOptions, ScheduleProblem
@@ -115,7 +116,17 @@ class CongestionEngine(Protocol):
         """Forecast the load of meters; see :func:`evflex.engine.load.forecast_load`."""
 
 
-class Engine(ChargingEngine, DispatchEngine, CapacityEngine, CongestionEngine, Protocol):
+class ActivationEngine(Protocol):
+    """Checks batches of commitments."""
+
+    def prepare_registry(self, registry: Registry) -> PreparedRegistry:
+        """Number everything that is registered; see :func:`evflex.engine.activation.prepare_registry`."""
+
+    def check_batch(self, prepared: PreparedRegistry, columns: Columns, most_conflicts: int) -> BatchConflicts:
+        """Find the conflicts of a batch; see :func:`evflex.engine.activation.check_batch`."""
+
+
+class Engine(ChargingEngine, DispatchEngine, CapacityEngine, CongestionEngine, ActivationEngine, Protocol):
     """All that the server needs."""
 
 
@@ -128,6 +139,15 @@ class KernelEngine:
         dispatch.warm_up()
         capacity.warm_up()
         grid.warm_up()
+        activation.warm_up()
+
+    def prepare_registry(self, registry: Registry) -> PreparedRegistry:
+        """See :class:`ActivationEngine`."""
+        return activation.prepare_registry(registry)
+
+    def check_batch(self, prepared: PreparedRegistry, columns: Columns, most_conflicts: int) -> BatchConflicts:
+        """See :class:`ActivationEngine`."""
+        return activation.check_batch(prepared, columns, most_conflicts)
 
     def plan_portfolio(
         self,

@@ -96,6 +96,10 @@ class Settings(BaseSettings):
         default=16,
         description="streams of CongestionService at the same time: imports, networks, power flows and forecasts",
     )
+    max_activation_streams: Count = Field(
+        default=16, description="CheckCommitments and ExportAudit streams at the same time"
+    )
+    max_conflict_watches: Count = Field(default=500, description="WatchConflicts streams at the same time")
     max_capacity_tracks: Count = Field(default=64, description="TrackCapacity streams at the same time")
     max_capacity_watches: Count = Field(default=500, description="WatchCapacity streams at the same time")
     max_watches: Count = Field(default=500, description="WatchSchedules streams at the same time")
@@ -127,6 +131,14 @@ class Settings(BaseSettings):
     )
     max_watched_sites: Count = Field(default=10_000, description="sites that one watch may name")
     max_watched_hubs: Count = Field(default=10_000, description="hubs that one watch may name")
+
+    max_open_holds: Count = Field(default=10_000, description="held commitments of one aggregator")
+    max_hold_s: Seconds = Field(default=3_600.0, description="longest time that a commitment is held")
+    max_clock_skew_s: Seconds = Field(
+        default=60.0, description="how far ahead of this server's clock a vehicle may be plugged in or unplugged"
+    )
+    max_check_rows: Count = Field(default=1_000_000, description="rows of one CheckCommitments batch")
+    max_check_conflicts: Count = Field(default=10_000, description="conflicts that a CheckCommitments batch tells")
 
     default_deadline_s: Seconds = Field(default=30.0, description="time of a unary solve whose caller sets no deadline")
     stream_default_deadline_s: Seconds = Field(default=600.0, description="the same for RPCs that stream")

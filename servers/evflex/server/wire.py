@@ -17,6 +17,7 @@ _CHARGING = "/evflex.charging.v1.ChargingService"
 _DISPATCH = "/evflex.dispatch.v1.DispatchService"
 _CAPACITY = "/evflex.capacity.v1.CapacityService"
 _CONGESTION = "/evflex.congestion.v1.CongestionService"
+_ACTIVATION = "/evflex.activation.v1.ActivationService"
 # What to call instead of a unary RPC whose answer is too large.
 STREAMING_ALTERNATIVE = {
     f"{_CHARGING}/OptimizeSchedule": "use OptimizeSchedules, which streams the rows",
@@ -32,6 +33,10 @@ STREAMING_ALTERNATIVE = {
     f"{_CONGESTION}/ListNetworks": "ask for a smaller page_size",
     f"{_CONGESTION}/ListForecasts": "ask for a smaller page_size",
     f"{_CONGESTION}/ForecastLoad": "ask for fewer meters, steps or quantiles",
+    f"{_ACTIVATION}/RegisterResources": "register fewer at once",
+    f"{_ACTIVATION}/ListResources": "ask for a smaller page_size",
+    f"{_ACTIVATION}/ListSessions": "ask for a smaller page_size",
+    f"{_ACTIVATION}/ListCommitments": "ask for a smaller page_size",
 }
 
 

@@ -17,6 +17,7 @@ from evflex.engine.activation.model import (
 )
 from evflex.engine.activation.prepared import PreparedRegistry, prepare_registry
 from evflex.engine.activation.registry import Registry
+from evflex.engine.activation.warm_up import warm_up
 
 __all__ = [
     "BatchConflicts",
@@ -39,4 +40,5 @@ __all__ = [
     "columns_of",
     "joined",
     "prepare_registry",
+    "warm_up",
 ]

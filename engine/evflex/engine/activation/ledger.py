@@ -183,7 +183,8 @@ class Ledger:
         vehicles = set(self.registry.thing(session.ev_id).members)
         members = [*vehicles, *self.registry.thing(session.charge_point_id).members]
         changed = []
-        for commitment in self.move(self.naming([*members, session.session_id]), lambda: self.registry.put_session(session)):
+        affected = self.naming([*members, session.session_id])
+        for commitment in self.move(affected, lambda: self.registry.put_session(session)):
             cut = truncated(commitment, session, vehicles)
             if cut != commitment:
                 self.remove(commitment.commitment_id)

@@ -64,9 +64,7 @@ class Activating:
                 refusal = api.ActivateCommitmentsResponse(conflicts=conflict_messages(conflicts, {}))
                 return Done(refusal, names[0], own[0].area_id)
             shown = [] if request.validate_only else [turn.world.commitments[name] for name in names]
-            return Done(
-                api.ActivateCommitmentsResponse(activated=True, commitments=shown), names[0], own[0].area_id
-            )
+            return Done(api.ActivateCommitmentsResponse(activated=True, commitments=shown), names[0], own[0].area_id)
 
         return self._keeper.change(
             "ActivateCommitments", request, caller, api.ActivateCommitmentsResponse, work,
@@ -139,6 +137,4 @@ class Activating:
             shown = [] if request.validate_only else written
             return Done(api.SettleCommitmentsResponse(commitments=shown), names[0], own[0].area_id)
 
-        return self._keeper.change(
-            "SettleCommitments", request, caller, api.SettleCommitmentsResponse, work
-        )
+        return self._keeper.change("SettleCommitments", request, caller, api.SettleCommitmentsResponse, work)

@@ -135,9 +135,7 @@ def check_commitment(rules: Rules, path: str, message: commitment_pb2.Commitment
         check_allocation(rules, path, message.allocation, message.power_w)
 
 
-def check_allocation(
-    rules: Rules, path: str, allocation: Sequence[commitment_pb2.AllocationRow], power_w: int
-) -> None:
+def check_allocation(rules: Rules, path: str, allocation: Sequence[commitment_pb2.AllocationRow], power_w: int) -> None:
     """Report what is wrong with the allocation of a pool, which is a field of `path`."""
     table = f"{path}.allocation" if path else "allocation"
     if not 0 < len(allocation) <= MOST_ALLOCATION_ROWS:

@@ -36,9 +36,7 @@ def conflict_message(conflict: Conflict, request_index: Mapping[str, int]) -> co
     return message
 
 
-def conflict_messages(
-    conflicts: Iterable[Conflict], request_index: Mapping[str, int]
-) -> list[commitment_pb2.Conflict]:
+def conflict_messages(conflicts: Iterable[Conflict], request_index: Mapping[str, int]) -> list[commitment_pb2.Conflict]:
     """The first conflicts, as many as are told."""
     return [conflict_message(conflict, request_index) for conflict in list(conflicts)[:MOST_CONFLICTS]]
 

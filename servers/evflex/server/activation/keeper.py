@@ -148,11 +148,20 @@ class LedgerKeeper:
         with self._looking:
             return see(self._fresh())
 
-    def wait_for_conflict(self, position: int, timeout_s: float) -> bool:
-        """Wait until there is a conflict after a line; False when `timeout_s` passed before, or the server drains."""
+    def wait_for_conflict(self, position: int, timeout_s: float, ended: threading.Event) -> bool:
+        """Wait for a conflict after a line; False after `timeout_s`, when `ended` is set, or when the server drains."""
+
+        def over() -> bool:
+            return self._closed or ended.is_set()
+
         with self._moved:
-            self._moved.wait_for(lambda: self._closed or self._world.last_conflict > position, timeout_s)
-            return not self._closed and self._world.last_conflict > position
+            self._moved.wait_for(lambda: over() or self._world.last_conflict > position, timeout_s)
+            return not over() and self._world.last_conflict > position
+
+    def wake(self) -> None:
+        """Let those who wait look again whether they still should."""
+        with self._moved:
+            self._moved.notify_all()
 
     @property
     def closed(self) -> bool:
@@ -162,8 +171,7 @@ class LedgerKeeper:
     def drain(self) -> None:
         """Take no more requests, and wake those who wait for conflicts."""
         self._closed = True
-        with self._moved:
-            self._moved.notify_all()
+        self.wake()
 
     def close(self) -> None:
         """Answer what waits, and stop."""

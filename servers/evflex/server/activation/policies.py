@@ -101,9 +101,7 @@ class Policies:
             _write(turn, caller, message, request.etag)
             return Done(api.DeleteActivationPolicyResponse(), "", request.area_id)
 
-        return self._keeper.change(
-            "DeleteActivationPolicy", request, caller, api.DeleteActivationPolicyResponse, work
-        )
+        return self._keeper.change("DeleteActivationPolicy", request, caller, api.DeleteActivationPolicyResponse, work)
 
 
 def _write(turn: Turn, caller: Caller, message: policy_pb2.ActivationPolicy, etag: str) -> None:

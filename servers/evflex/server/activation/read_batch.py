@@ -46,9 +46,7 @@ class BatchReader:
         self._expected_rows = expected_rows
         self._caller_id = caller_id
         self._tables: dict[str, list[str]] = {name: [] for name in _TABLES}
-        self._parts: dict[str, list[IntArray]] = {
-            name: [] for name in ("resource_indices", *_REQUIRED, *_DEFAULTS)
-        }
+        self._parts: dict[str, list[IntArray]] = {name: [] for name in ("resource_indices", *_REQUIRED, *_DEFAULTS)}
 
     def add(self, rules: Rules, path: str, chunk: check_pb2.CheckCommitmentsChunk) -> None:
         """Take a chunk in.

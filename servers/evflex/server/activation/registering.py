@@ -72,6 +72,7 @@ class Register:
             ServiceError: As :meth:`register`.
         """
         _check_aliases_request(request)
+        wanted = resource_pb2.Resource(resource_id=request.resource_id, aliases=request.aliases)
 
         def work(turn: Turn) -> Done:
             changed = _own(turn.world, caller, request.resource_id, request.etag)
@@ -89,7 +90,7 @@ class Register:
 
         return self._keeper.change(
             "LinkAliases", request, caller, api.LinkAliasesResponse, work,
-            lambda world: _locks(world, [resource_pb2.Resource(resource_id=request.resource_id, aliases=request.aliases)]),
+            lambda world: _locks(world, [wanted]),
         )  # fmt: skip
 
     def unlink(self, request: api.UnlinkAliasesRequest, caller: Caller) -> api.UnlinkAliasesResponse:
@@ -267,5 +268,3 @@ def _locks(world: LedgerWorld, resources: Iterable[resource_pb2.Resource]) -> Lo
             for place in (thing.thing_id, *registry.ancestors(thing.thing_id)):
                 found.update(registry.thing(place).members)
     return Locks(found)
-
-

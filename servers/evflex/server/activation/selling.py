@@ -50,9 +50,7 @@ class Selling:
         def work(turn: Turn) -> Done:
             self._check_quota(turn, caller, len(models))
             _check_known(turn.world, caller, models, "commitments")
-            candidates = [
-                _candidate(model, caller, new_id(), turn.next_sequence + i) for i, model in enumerate(models)
-            ]
+            candidates = [_candidate(model, caller, new_id(), turn.next_sequence + i) for i, model in enumerate(models)]
             conflicts, held = self._admit(turn, request, candidates, turn.now_ms + hold_ms)
             area_id = _area_of(turn.world, candidates[0])
             if conflicts:
@@ -137,9 +135,7 @@ class Selling:
             lambda world: locks_of_names(world, names),
         )  # fmt: skip
 
-    def reallocate(
-        self, request: api.ReallocateCommitmentRequest, caller: Caller
-    ) -> api.ReallocateCommitmentResponse:
+    def reallocate(self, request: api.ReallocateCommitmentRequest, caller: Caller) -> api.ReallocateCommitmentResponse:
         """Give a pool other resources, in one step.
 
         Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import grpc
@@ -20,6 +21,7 @@ from evflex.server.activation.sessions import Sessions
 from evflex.server.activation.watch import watch_conflicts
 from evflex.server.calls import current_call
 from evflex.server.engine_port import ActivationEngine
+from evflex.server.errors import busy
 from evflex.server.fields import refuse
 from evflex.server.settings import Settings
 from evflex.server.solve_pool import SolvePool
@@ -36,7 +38,7 @@ class ActivationServicer(RegisterRpcs, CommitmentRpcs, activation_service_pb2_gr
         self._settings = settings
         self._checking = Checking(settings, engine, pool, keeper)
         self._streams = StreamPlaces("max_activation_streams", settings)
-        self._watches = StreamPlaces("max_conflict_watches", settings)
+        self._watches = threading.Semaphore(settings.max_conflict_watches)
 
     def CheckCommitments(  # type: ignore[override]  # noqa: N802
         self, request_iterator: Iterator[api.CheckCommitmentsRequest], context: grpc.ServicerContext
@@ -49,8 +51,14 @@ class ActivationServicer(RegisterRpcs, CommitmentRpcs, activation_service_pb2_gr
         self, request: api.WatchConflictsRequest, context: grpc.ServicerContext
     ) -> Iterator[api.WatchConflictsResponse]:
         """Tell of conflicts that appear at plug-in."""
-        with self._watches.held():
-            yield from watch_conflicts(self._settings, self._keeper, request.resume_token, current_call().caller)
+        settings = self._settings
+        if not self._watches.acquire(blocking=False):
+            limit = f"max_conflict_watches is {settings.max_conflict_watches}"
+            raise busy("TOO_MANY_STREAMS", limit, settings.retry_delay_s)
+        try:
+            yield from watch_conflicts(settings, self._keeper, request.resume_token, current_call())
+        finally:
+            self._watches.release()
 
     def ExportAudit(  # noqa: N802
         self, request: api.ExportAuditRequest, context: grpc.ServicerContext

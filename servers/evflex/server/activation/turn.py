@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+
 from evflex.activation.v1 import audit_pb2, commitment_pb2, policy_pb2, resource_pb2
 from evflex.engine.activation import Suspension
 from evflex.engine.activation.model import Commitment, Conflict
@@ -149,5 +150,3 @@ class Turn:
 def new_id() -> str:
     """An identifier that nothing else has."""
     return str(uuid.uuid4())
-
-

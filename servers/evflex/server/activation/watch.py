@@ -1,4 +1,4 @@
-"""WatchConflicts: what is still suspended, then every conflict as it is decided, with tokens to resume and heartbeats."""
+"""WatchConflicts: what is still suspended, then every conflict as it is decided; tokens to resume, and heartbeats."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from evflex.activation.v1 import activation_service_pb2 as api
 from evflex.activation.v1 import audit_pb2
 from evflex.server.activation.keeper import LedgerKeeper
 from evflex.server.caller import Caller
+from evflex.server.calls import Call
 from evflex.server.errors import busy, invalid_field
 from evflex.server.messages import set_timestamp
 from evflex.server.settings import Settings
@@ -21,13 +22,15 @@ _AT_ONCE = 1_000
 
 
 def watch_conflicts(
-    settings: Settings, keeper: LedgerKeeper, resume_token: str, caller: Caller
+    settings: Settings, keeper: LedgerKeeper, resume_token: str, call: Call
 ) -> Iterator[api.WatchConflictsResponse]:
     """Messages until the caller leaves.
 
     Raises:
         ServiceError: INVALID_ARGUMENT for a token that is not from here, UNAVAILABLE when the server drains.
     """
+    caller = call.caller
+    call.on_end(keeper.wake)
     position = keeper.position
     if resume_token:
         resumed = read_token("resume_token", _PURPOSE, resume_token)
@@ -45,8 +48,10 @@ def watch_conflicts(
             yield _event(_Kind.CONFLICT_EVENT_KIND_DECIDED, _token(row.sequence), _shown(row, caller))
             reached = max(reached, row.sequence)
         position = max(position, reached)
-        if keeper.wait_for_conflict(position, settings.watch_heartbeat_s):
+        if keeper.wait_for_conflict(position, settings.watch_heartbeat_s, call.ended):
             continue
+        if call.ended.is_set():
+            return
         if keeper.closed:
             raise busy("SHUTTING_DOWN", "the server is shutting down", settings.retry_delay_s)
         yield _event(_Kind.CONFLICT_EVENT_KIND_HEARTBEAT, _token(position))
