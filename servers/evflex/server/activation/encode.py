@@ -47,8 +47,7 @@ def set_rows(into: commitment_pb2.Commitment, commitment: Commitment) -> None:
     A pool keeps the rows that were cut to nothing, as truncated at the start.
     """
     if into.resource_id:
-        row = commitment.rows[0]
-        into.policy_kind = int(row.policy or 0)  # type: ignore[assignment]
+        into.policy_kind = int(commitment.rows[0].policy or 0)  # type: ignore[assignment]
         return
     left = {row.resource_id: row for row in commitment.rows}
     for message in into.allocation:

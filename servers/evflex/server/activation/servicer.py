@@ -40,7 +40,7 @@ class ActivationServicer(RegisterRpcs, CommitmentRpcs, activation_service_pb2_gr
         self._streams = StreamPlaces("max_activation_streams", settings)
         self._watches = threading.Semaphore(settings.max_conflict_watches)
 
-    def CheckCommitments(  # type: ignore[override]  # noqa: N802
+    def CheckCommitments(  # noqa: N802
         self, request_iterator: Iterator[api.CheckCommitmentsRequest], context: grpc.ServicerContext
     ) -> Iterator[api.CheckCommitmentsResponse]:
         """Check a batch."""

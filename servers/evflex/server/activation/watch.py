@@ -83,7 +83,7 @@ def _token(position: int) -> str:
 
 
 def _event(
-    kind: api.ConflictEventKind.ValueType, token: str, conflict: audit_pb2.ResolvedConflict | None = None
+    kind: api.ConflictEventKind, token: str, conflict: audit_pb2.ResolvedConflict | None = None
 ) -> api.WatchConflictsResponse:
     message = api.WatchConflictsResponse(kind=kind, conflict=conflict, resume_token=token)
     set_timestamp(message.event_time, time.time_ns() // 1_000)
