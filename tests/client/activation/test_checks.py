@@ -29,14 +29,15 @@ TABLE = pd.DataFrame(
         "power_kw": [7.4009, 1.001, 3.0, 4.0, 100.0],
     }
 )
-OPTIONS = TABLE.assign(
-    aggregator_id=["a", "b", "a", "a", "b"],
-    energy_kwh=[np.nan, 1.5009, np.nan, 0.001, np.nan],
-    exclusive_group=[None, "x", None, None, ""],
-    co_delivery_group=["x", None, "y", None, None],
-    counter_activation_declared=[True, False, True, False, False],
-    pool=["p", None, "q", "p", ""],
-)
+OPTIONAL: dict[str, Any] = {
+    "aggregator_id": ["a", "b", "a", "a", "b"],
+    "energy_kwh": [np.nan, 1.5009, np.nan, 0.001, np.nan],
+    "exclusive_group": [None, "x", None, None, ""],
+    "co_delivery_group": ["x", None, "y", None, None],
+    "counter_activation_declared": [True, False, True, False, False],
+    "pool": ["p", None, "q", "p", ""],
+}
+OPTIONS = TABLE.assign(**OPTIONAL)
 
 
 def told(count: int = 1) -> list[Any]:

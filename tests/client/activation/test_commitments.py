@@ -141,8 +141,8 @@ def test_everything_wrong_is_told_at_once(client: Any) -> None:
     ]  # fmt: skip
 
 
-CHANGED = {"commitments": [commitment_message("CONFIRMED")]}
-REFUSED = {"conflicts": [conflict_message()]}
+CHANGED: dict[str, Any] = {"commitments": [commitment_message("CONFIRMED")]}
+REFUSED: dict[str, Any] = {"conflicts": [conflict_message()]}
 
 
 @pytest.mark.parametrize(
