@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from evflex.activation.v1 import activation_service_pb2_grpc
 from evflex.capacity.v1 import capacity_service_pb2_grpc
 from evflex.charging.v1 import charging_service_pb2 as pb
 from evflex.charging.v1 import charging_service_pb2_grpc
@@ -30,6 +31,7 @@ class FakeServer(
     dispatch_service_pb2_grpc.DispatchServiceServicer,
     capacity_service_pb2_grpc.CapacityServiceServicer,
     congestion_service_pb2_grpc.CongestionServiceServicer,
+    activation_service_pb2_grpc.ActivationServiceServicer,
 ):
     """Answers by script and keeps what it was asked.
 
@@ -47,6 +49,7 @@ class FakeServer(
         dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(self, self._server)
         capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(self, self._server)
         congestion_service_pb2_grpc.add_CongestionServiceServicer_to_server(self, self._server)
+        activation_service_pb2_grpc.add_ActivationServiceServicer_to_server(self, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 
@@ -185,6 +188,75 @@ class FakeServer(
 
     def GetForecast(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         yield from self._meet("GetForecast", request, context)
+
+    def RegisterResources(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("RegisterResources", request, context)
+
+    def GetResource(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("GetResource", request, context)
+
+    def ListResources(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ListResources", request, context)
+
+    def LinkAliases(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("LinkAliases", request, context)
+
+    def UnlinkAliases(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("UnlinkAliases", request, context)
+
+    def OpenSession(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("OpenSession", request, context)
+
+    def CloseSession(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("CloseSession", request, context)
+
+    def ListSessions(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ListSessions", request, context)
+
+    def CheckCommitments(self, request_iterator: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        yield from self._meet("CheckCommitments", request_iterator, context)
+
+    def HoldCommitments(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("HoldCommitments", request, context)
+
+    def ConfirmCommitments(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ConfirmCommitments", request, context)
+
+    def ActivateCommitments(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ActivateCommitments", request, context)
+
+    def CompleteCommitments(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("CompleteCommitments", request, context)
+
+    def SettleCommitments(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("SettleCommitments", request, context)
+
+    def ReleaseCommitments(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ReleaseCommitments", request, context)
+
+    def ReallocateCommitment(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ReallocateCommitment", request, context)
+
+    def GetCommitment(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("GetCommitment", request, context)
+
+    def ListCommitments(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ListCommitments", request, context)
+
+    def WatchConflicts(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        yield from self._meet("WatchConflicts", request, context)
+
+    def GetActivationPolicy(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("GetActivationPolicy", request, context)
+
+    def ListActivationPolicies(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("ListActivationPolicies", request, context)
+
+    def SetActivationPolicy(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("SetActivationPolicy", request, context)
+
+    def ExportAudit(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        yield from self._meet("ExportAudit", request, context)
 
     def _meet(self, rpc: str, request: Any, context: Any) -> Any:
         kept: Any = request

@@ -9,6 +9,7 @@ import typer.core
 
 from evflex.cli.allocate import allocate
 from evflex.cli.call import call, schedule
+from evflex.cli.check import check
 from evflex.cli.demo.command import demo
 from evflex.cli.forecast import forecast
 from evflex.cli.plan import plan
@@ -45,6 +46,7 @@ app.command()(schedule)
 app.command()(plan)
 app.command()(allocate)
 app.command()(forecast)
+app.command()(check)
 app.command()(call)
 app.command()(demo)
 

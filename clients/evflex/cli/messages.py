@@ -81,14 +81,14 @@ def pretty(message: Message) -> str:
     return _indented(_plain(message), "")
 
 
-def pretty_parts(parts: Mapping[str, Message | Sequence[Message]]) -> str:
+def pretty_parts(parts: Mapping[str, Message | Sequence[Message] | bool]) -> str:
     """An answer that came in several messages as one object of indented JSON, like :func:`pretty`.
 
     Args:
-        parts: A message, or several, by the name of its field.
+        parts: A message, several, or a flag, by the name of its field. A flag is shown also where it is false.
     """
     plain = {
-        name: _plain(part) if isinstance(part, Message) else [_plain(message) for message in part]
+        name: part if isinstance(part, bool) else _plain(part) if isinstance(part, Message) else list(map(_plain, part))
         for name, part in parts.items()
     }
     return _indented(plain, "")

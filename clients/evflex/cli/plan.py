@@ -14,10 +14,10 @@ from evflex.cli.call import RequestFile, ServerAddress, Tenant, Timeout, given, 
 from evflex.cli.faults import UsageError, reported
 from evflex.cli.messages import pretty, read_message
 from evflex.client import InvalidRequestError
-from evflex.client.dispatch.files import NEEDS_PYARROW
 from evflex.client.dispatch.operations import CREATE_PORTFOLIO, PLAN_PORTFOLIO
 from evflex.client.dispatch.portfolio import PortfolioCreation
 from evflex.client.dispatch.sync_calls import read_plan
+from evflex.client.files import NEEDS_PYARROW
 from evflex.client.operations import DEFAULT_ADDRESS
 from evflex.dispatch.v1 import dispatch_service_pb2, plan_pb2
 

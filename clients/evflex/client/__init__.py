@@ -1,5 +1,15 @@
 """Python client of the evflex API: pandas and NumPy in and out, synchronous and asynchronous."""
 
+from evflex.client.activation.audit import AuditRecord, verify_audit
+from evflex.client.activation.check import CommitmentCheck
+from evflex.client.activation.commitment import Commitment
+from evflex.client.activation.conflict import Conflict, ResolvedConflict
+from evflex.client.activation.enums import ActivationPolicyKind, ResourceKind
+from evflex.client.activation.policy import ActivationPolicy
+from evflex.client.activation.requests import CommitmentChange, Hold
+from evflex.client.activation.resource import Resource
+from evflex.client.activation.session import Session
+from evflex.client.activation.watch import ConflictEvent
 from evflex.client.aio_client import AsyncEvflexClient
 from evflex.client.capacity.agreement import Agreement, AgreementEvent, AgreementTerms
 from evflex.client.capacity.aio_tracking import AsyncCapacityTracking
@@ -36,6 +46,7 @@ from evflex.client.dispatch.portfolio import Portfolio, PortfolioUpdate
 from evflex.client.dispatch.product import Product
 from evflex.client.errors import (
     AlreadyExistsError,
+    AuditError,
     CallCancelledError,
     ConflictError,
     DeadlineExceededError,
@@ -59,6 +70,8 @@ from evflex.client.termination import Termination
 from evflex.client.timegrid import TimeGrid
 
 __all__ = [
+    "ActivationPolicy",
+    "ActivationPolicyKind",
     "Agreement",
     "AgreementEvent",
     "AgreementTerms",
@@ -67,12 +80,19 @@ __all__ = [
     "AlreadyExistsError",
     "AsyncCapacityTracking",
     "AsyncEvflexClient",
+    "AuditError",
+    "AuditRecord",
     "Booking",
     "CallCancelledError",
     "CapacityEvent",
     "CapacityMeasurement",
     "CapacityTracking",
+    "Commitment",
+    "CommitmentChange",
+    "CommitmentCheck",
+    "Conflict",
     "ConflictError",
+    "ConflictEvent",
     "Congestion",
     "CongestionForecast",
     "CongestionLimits",
@@ -82,6 +102,7 @@ __all__ = [
     "FleetPlan",
     "ForecastLoading",
     "ForecastProgress",
+    "Hold",
     "Hub",
     "HubCapacity",
     "InjectionUncertainty",
@@ -108,6 +129,9 @@ __all__ = [
     "PowerFlowSummary",
     "Product",
     "ProfiledInjections",
+    "ResolvedConflict",
+    "Resource",
+    "ResourceKind",
     "RetryPolicy",
     "Schedule",
     "ScheduleEvent",
@@ -115,6 +139,7 @@ __all__ = [
     "ScheduleOptions",
     "ScheduleRequest",
     "ServerError",
+    "Session",
     "SiteFault",
     "SupplyNode",
     "Tariff",
@@ -132,4 +157,5 @@ __all__ = [
     "UnsupportedError",
     "Violation",
     "pandapower_columns",
+    "verify_audit",
 ]

@@ -12,6 +12,7 @@ import grpc
 
 from evflex.charging.v1 import charging_service_pb2 as pb
 from evflex.client import operations
+from evflex.client.activation.aio_calls import AsyncActivationCalls
 from evflex.client.aio_transport import AsyncTransport
 from evflex.client.capacity.aio_calls import AsyncCapacityCalls
 from evflex.client.congestion.aio_calls import AsyncCongestionCalls
@@ -25,8 +26,8 @@ from evflex.client.streams import ScheduleEvent, SiteStream, Watch
 from evflex.client.sync_client import unanswered_error
 
 
-class AsyncEvflexClient(AsyncDispatchCalls, AsyncCapacityCalls, AsyncCongestionCalls):
-    """Schedules, plans, capacity and congestion from an evflex server, for asyncio; use it as a context manager.
+class AsyncEvflexClient(AsyncDispatchCalls, AsyncCapacityCalls, AsyncCongestionCalls, AsyncActivationCalls):
+    """Schedules, plans, capacity, congestion and what is sold, for asyncio; use it as a context manager.
 
     Methods, arguments and errors are those of :class:`evflex.client.EvflexClient`.
     """

@@ -69,6 +69,17 @@ def instants_ns(values: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]
     return np.where(missing, 0, instants.astype(np.int64)), missing
 
 
+def check_complete(missing: NDArray[np.bool_]) -> None:
+    """Check that a column has a value in every row.
+
+    Raises:
+        ValueError: It has not; the first such row is named.
+    """
+    if missing.any():
+        row = int(missing.argmax())
+        raise ValueError(f"row {row} has no value; where the default holds for all, leave the column out")
+
+
 def _hint(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"

@@ -127,6 +127,18 @@ class ServerError(EvflexError):
     """The server failed; its log has the cause under the request_id."""
 
 
+class AuditError(EvflexError):
+    """A ledger is not what was written: a line is missing, was changed, or does not follow the one before.
+
+    Attributes:
+        sequence: Line at which it shows.
+    """
+
+    def __init__(self, sequence: int, problem: str) -> None:
+        self.sequence = sequence
+        super().__init__(f"line {sequence}: {problem}", code="DATA_LOSS")
+
+
 _BY_CODE: dict[grpc.StatusCode, type[EvflexError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
     grpc.StatusCode.OUT_OF_RANGE: InvalidRequestError,

@@ -6,7 +6,7 @@ import random
 import time
 from dataclasses import dataclass, field
 
-from evflex.client.errors import EvflexError, UnavailableError
+from evflex.client.errors import EvflexError, LimitExceededError, UnavailableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +84,10 @@ class Attempts:
         if remaining is not None and pause >= remaining:
             raise error
         return pause
+
+
+def resumable(error: EvflexError) -> EvflexError:
+    """The error of a watch; one that read too slowly may be resumed (``WatchCapacity``, ``WatchConflicts``)."""
+    if isinstance(error, LimitExceededError):
+        error.retryable = True
+    return error

@@ -12,6 +12,7 @@ import grpc
 
 from evflex.charging.v1 import charging_service_pb2 as pb
 from evflex.client import operations
+from evflex.client.activation.sync_calls import ActivationCalls
 from evflex.client.capacity.sync_calls import CapacityCalls
 from evflex.client.congestion.sync_calls import CongestionCalls
 from evflex.client.dispatch.sync_calls import DispatchCalls
@@ -24,8 +25,8 @@ from evflex.client.streams import ScheduleEvent, SiteStream, Watch
 from evflex.client.transport import Transport
 
 
-class EvflexClient(DispatchCalls, CapacityCalls, CongestionCalls):
-    """Schedules of sites, plans of portfolios, capacity of transformers and congestion of networks from a server.
+class EvflexClient(DispatchCalls, CapacityCalls, CongestionCalls, ActivationCalls):
+    """Schedules of sites, plans of portfolios, capacity, congestion, and the ledger of what is sold, from a server.
 
     May be shared by threads; use it as a context manager.
 

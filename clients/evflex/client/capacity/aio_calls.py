@@ -18,12 +18,12 @@ from evflex.client.capacity.hub import Hub
 from evflex.client.capacity.loading import Loading
 from evflex.client.capacity.rating import TransformerRating
 from evflex.client.capacity.requests import AllocationRequest, RatingRequest
-from evflex.client.capacity.sync_calls import resumable
 from evflex.client.capacity.tracking import TrackingHeader
 from evflex.client.capacity.transformer import Transformer
 from evflex.client.capacity.watch import CapacityEvent, CapacityWatch
 from evflex.client.errors import EvflexError
 from evflex.client.request import Flags
+from evflex.client.retry import resumable
 from evflex.client.timegrid import TimeGrid
 
 

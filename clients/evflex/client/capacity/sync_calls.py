@@ -20,8 +20,9 @@ from evflex.client.capacity.sync_tracking import CapacityTracking
 from evflex.client.capacity.tracking import TrackingHeader
 from evflex.client.capacity.transformer import Transformer
 from evflex.client.capacity.watch import CapacityEvent, CapacityWatch
-from evflex.client.errors import EvflexError, LimitExceededError
+from evflex.client.errors import EvflexError
 from evflex.client.request import Flags
+from evflex.client.retry import resumable
 from evflex.client.timegrid import TimeGrid
 from evflex.client.transport import Transport
 
@@ -240,10 +241,3 @@ class CapacityCalls(AgreementCalls):
                 return
             except EvflexError as error:
                 self._transport.pause(attempts, resumable(error))
-
-
-def resumable(error: EvflexError) -> EvflexError:
-    """The error of a watch; one that read too slowly may be resumed (contract: ``WatchCapacity``)."""
-    if isinstance(error, LimitExceededError):
-        error.retryable = True
-    return error

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from evflex.client.columns import faulty_columns, instants_ns, numbers, with_id_column
+from evflex.client.columns import check_complete, faulty_columns, instants_ns, numbers, with_id_column
 from evflex.client.errors import InvalidRequestError, Violation
 from evflex.client.timegrid import TimeGrid
 from evflex.dispatch.v1 import fleet_pb2
@@ -145,26 +145,26 @@ def _reader(column: str, names: dict[str, list[str]]) -> Callable[[pd.Series], _
 
 
 def _texts(values: pd.Series) -> list[str]:
-    _check_complete(values.isna().to_numpy())
+    check_complete(values.isna().to_numpy())
     given = values.tolist()
     return given if pd.api.types.infer_dtype(given, skipna=False) == "string" else [str(value) for value in given]
 
 
 def _numbers(values: pd.Series) -> NDArray[np.float64]:
     given = numbers(values)
-    _check_complete(np.isnan(given))
+    check_complete(np.isnan(given))
     return given
 
 
 def _seconds(values: pd.Series) -> NDArray[np.int64]:
     instants, missing = instants_ns(values)
-    _check_complete(missing)
+    check_complete(missing)
     return instants // 1_000_000_000
 
 
 def _kinds(values: pd.Series) -> NDArray[np.int64]:
     codes, found = pd.factorize(values)
-    _check_complete(codes < 0)
+    check_complete(codes < 0)
     unknown = [kind for kind in found if kind not in KINDS]
     if unknown:
         raise ValueError(f"unknown kind {unknown[0]!r}; known are {', '.join(KINDS)}")
@@ -184,9 +184,3 @@ def _indices(values: pd.Series, names: list[str]) -> NDArray[np.int64]:
             names.append(name)
     # the last entry is what the code -1 of a missing name finds
     return np.array([*(index[str(name)] for name in found), -1], dtype=np.int64)[codes]
-
-
-def _check_complete(missing: NDArray[np.bool_]) -> None:
-    if missing.any():
-        row = int(missing.argmax())
-        raise ValueError(f"row {row} has no value; where the default holds for all, leave the column out")

@@ -1,0 +1,1 @@
+"""What is sold: resources and sessions, commitments, and what stands against them."""
