@@ -223,6 +223,7 @@ UNARY = {
     "GetActivationPolicy": pb.GetActivationPolicyResponse(policy=policy_message()),
     "ListActivationPolicies": pb.ListActivationPoliciesResponse(policies=[policy_message()]),
     "SetActivationPolicy": pb.SetActivationPolicyResponse(policy=policy_message()),
+    "DeleteActivationPolicy": pb.DeleteActivationPolicyResponse(),
 }
 STREAMS: dict[str, list[Any]] = {
     "WatchConflicts": [SNAPSHOT, COMPLETE, DECIDED],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def sale(resource_id: str, power_w: int) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def registered(run: Run) -> None:
-    result = run("call", "ActivationService/RegisterResources", "--request", "-", *TENANT, stdin=json.dumps(RESOURCES))
+    request = json.dumps({"request_id": str(uuid.uuid4()), **RESOURCES})
+    result = run("call", "ActivationService/RegisterResources", "--request", "-", *TENANT, stdin=request)
     assert result.exit_code == 0, result.stderr
 
 

@@ -255,6 +255,9 @@ class FakeServer(
     def SetActivationPolicy(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._meet("SetActivationPolicy", request, context)
 
+    def DeleteActivationPolicy(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._meet("DeleteActivationPolicy", request, context)
+
     def ExportAudit(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         yield from self._meet("ExportAudit", request, context)
 

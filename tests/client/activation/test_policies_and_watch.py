@@ -53,12 +53,21 @@ def test_a_policy_is_set_fetched_and_listed(client: Any, server: FakeServer) -> 
     assert [listed.area_id for listed in client.list_activation_policies()] == ["DK1"]
 
 
-def test_a_policy_is_taken_back(client: Any, server: FakeServer) -> None:
+def test_nothing_holds_by_a_policy_of_no_kind(client: Any, server: FakeServer) -> None:
     server.on("SetActivationPolicy", answering(pb.SetActivationPolicyResponse()))
     client.set_activation_policy("", product_id="LOCAL_UP", validate_only=True)
     (request,) = server.asked("SetActivationPolicy")
     assert request.validate_only
     assert request.policy == policy_pb2.ActivationPolicy(product_id="LOCAL_UP")
+
+
+def test_a_policy_is_deleted(client: Any, server: FakeServer) -> None:
+    server.on("DeleteActivationPolicy", UNAVAILABLE, answering(pb.DeleteActivationPolicyResponse()))
+    client.delete_activation_policy(area_id="DK1", product_id="LOCAL_UP", etag="e-3")
+    first, second = server.asked("DeleteActivationPolicy")
+    assert first == second
+    assert first.request_id
+    assert (first.area_id, first.product_id, first.etag, first.validate_only) == ("DK1", "LOCAL_UP", "e-3", False)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from evflex.client.activation.audit import AuditExport, AuditRecord
 from evflex.client.activation.batch import CommitmentBatch
 from evflex.client.activation.check import CheckAnswer, CommitmentCheck
 from evflex.client.activation.enums import ActivationPolicyKind, ResourceKind
-from evflex.client.activation.policy import ActivationPolicy, policy_setting
+from evflex.client.activation.policy import ActivationPolicy, policy_deletion, policy_setting
 from evflex.client.activation.watch import ConflictEvent, ConflictWatch
 from evflex.client.aio_transport import AsyncTransport
 from evflex.client.errors import EvflexError
@@ -69,6 +69,20 @@ class AsyncActivationCalls(AsyncResourceCalls, AsyncCommitmentCalls):
         async for page in self._transport.pages(operations.LIST_ACTIVATION_POLICIES, request, timeout_s):
             for message in page.policies:
                 yield ActivationPolicy.from_message(message)
+
+    async def delete_activation_policy(
+        self,
+        *,
+        area_id: str = "",
+        product_id: str = "",
+        etag: str = "",
+        validate_only: bool = False,
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> None:
+        """Delete the policy of a product in an area; what holds without it holds then."""
+        request = policy_deletion(area_id, product_id, etag, validate_only, request_id)
+        await self._transport.unary(operations.DELETE_ACTIVATION_POLICY, request, timeout_s)
 
     async def set_activation_policy(
         self,

@@ -58,6 +58,13 @@ LIST_ACTIVATION_POLICIES = Operation(
     pb.ListActivationPoliciesResponse,
     10.0,
 )
+DELETE_ACTIVATION_POLICY = Operation(
+    ACTIVATION_SERVICE,
+    "DeleteActivationPolicy",
+    pb.DeleteActivationPolicyRequest,
+    pb.DeleteActivationPolicyResponse,
+    10.0,
+)
 SET_ACTIVATION_POLICY = Operation(
     ACTIVATION_SERVICE, "SetActivationPolicy", pb.SetActivationPolicyRequest, pb.SetActivationPolicyResponse, 10.0
 )

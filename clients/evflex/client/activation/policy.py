@@ -97,3 +97,16 @@ def policy_setting(
     return pb.SetActivationPolicyRequest(
         request_id=request_id or str(uuid.uuid4()), policy=policy, etag=etag, validate_only=validate_only
     )
+
+
+def policy_deletion(
+    area_id: str, product_id: str, etag: str, validate_only: bool, request_id: str
+) -> pb.DeleteActivationPolicyRequest:
+    """Parameters as in ``EvflexClient.delete_activation_policy``."""
+    return pb.DeleteActivationPolicyRequest(
+        request_id=request_id or str(uuid.uuid4()),
+        area_id=area_id,
+        product_id=product_id,
+        etag=etag,
+        validate_only=validate_only,
+    )

@@ -11,7 +11,7 @@ from evflex.client.activation.audit import AuditExport, AuditRecord
 from evflex.client.activation.batch import CommitmentBatch
 from evflex.client.activation.check import CheckAnswer, CommitmentCheck
 from evflex.client.activation.enums import ActivationPolicyKind, ResourceKind
-from evflex.client.activation.policy import ActivationPolicy, policy_setting
+from evflex.client.activation.policy import ActivationPolicy, policy_deletion, policy_setting
 from evflex.client.activation.sync_commitments import CommitmentCalls
 from evflex.client.activation.sync_resources import ResourceCalls
 from evflex.client.activation.watch import ConflictEvent, ConflictWatch
@@ -119,7 +119,7 @@ class ActivationCalls(ResourceCalls, CommitmentCalls):
         """Set the policy of a product in an area; commitments that were held before stay.
 
         Args:
-            kind: Remedy; empty is none, and without a cap takes the policy back.
+            kind: Remedy; empty is none, also where a less specific policy has one.
             area_id: Area; empty for all.
             product_id: Product; empty for all.
             sold_side: ``EV`` or ``CHARGE_POINT``, what may be sold with ONE_SIDE.
@@ -139,6 +139,33 @@ class ActivationCalls(ResourceCalls, CommitmentCalls):
         )
         answer = self._transport.unary(operations.SET_ACTIVATION_POLICY, request, timeout_s)
         return ActivationPolicy.from_message(answer.policy)
+
+    def delete_activation_policy(
+        self,
+        *,
+        area_id: str = "",
+        product_id: str = "",
+        etag: str = "",
+        validate_only: bool = False,
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> None:
+        """Delete the policy of a product in an area; what holds without it holds then.
+
+        Args:
+            area_id: Area; empty for that of all.
+            product_id: Product; empty for that of all.
+            etag: When not empty, delete it only if the stored one is the same.
+            validate_only: Only check.
+            request_id: UUID under which a repeated call gives the same answer; drawn when empty.
+            timeout_s: Time for all attempts.
+
+        Raises:
+            NotFoundError: There is no such policy.
+            ConflictError: The etag differs.
+        """
+        request = policy_deletion(area_id, product_id, etag, validate_only, request_id)
+        self._transport.unary(operations.DELETE_ACTIVATION_POLICY, request, timeout_s)
 
     def export_audit(
         self, from_sequence: int = 0, most_records: int = 0, *, timeout_s: float | None = None
