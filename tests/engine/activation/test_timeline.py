@@ -46,9 +46,7 @@ def test_peaks_and_runs_are_those_of_every_instant(
 
 
 @given(ADDED, st.randoms(use_true_random=False))
-def test_what_is_taken_back_leaves_no_instant_behind(
-    added: list[tuple[tuple[int, int], int]], random: object
-) -> None:
+def test_what_is_taken_back_leaves_no_instant_behind(added: list[tuple[tuple[int, int], int]], random: object) -> None:
     timeline = timeline_of(added)
     left = list(added)
     random.shuffle(left)  # type: ignore[attr-defined]

@@ -53,7 +53,7 @@ class AuditRecord:
     Attributes:
         sequence: Counts from 1 without gaps.
         event_time: When it was written (UTC).
-        tenant_id: Tenant whose request it was.
+        tenant_id: Tenant that what changed belongs to; of a conflict the one whose commitment was suspended.
         previous_hash: Digest of the line before, 32 bytes.
         event_sha256: Digest of the event, 32 bytes.
         hash: Digest of this line, 32 bytes.

@@ -153,6 +153,17 @@ class Ledger:
         """Caps that a commitment counts against."""
         return {c.place for c in counts_of(self.registry, commitment) if isinstance(c.place, Cap)}
 
+    def exceeded_caps(self, commitment: Commitment) -> set[Cap]:
+        """Caps below what counts against them while a commitment of the ledger does: they were lowered since."""
+        found = set()
+        for count in counts_of(self.registry, commitment):
+            if not isinstance(count.place, Cap):
+                continue
+            cap_w, load = self.registry.cap_w(count.place.area_id), self._books[count.place].load(commitment.direction)
+            if cap_w is not None and load is not None and load.peak_w(count.start_ms, count.end_ms) > cap_w:
+                found.add(count.place)
+        return found
+
     def naming(self, resource_ids: Iterable[str]) -> set[str]:
         """Commitments with a row on any of some resources or sessions."""
         return {name for resource_id in resource_ids for name in self._naming.get(resource_id, ())}

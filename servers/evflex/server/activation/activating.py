@@ -58,7 +58,7 @@ class Activating:
                 conflicts += turn.world.active.conflicts_of(model, turn.now_ms)
                 message = copy_of(before)
                 message.state = ACTIVATED
-                turn.put_commitment(message, caller.tenant_id, model)
+                turn.put_commitment(message, model)
             if conflicts:
                 turn.back_to(mark)
                 refusal = api.ActivateCommitmentsResponse(conflicts=conflict_messages(conflicts, {}))
@@ -99,7 +99,7 @@ class Activating:
                 message = copy_of(before)
                 message.state = _DELIVERED
                 message.delivered_energy_wh = delivery.delivered_energy_wh
-                turn.put_commitment(message, caller.tenant_id)
+                turn.put_commitment(message)
                 written.append(message)
             shown = [] if request.validate_only else written
             return Done(api.CompleteCommitmentsResponse(commitments=shown), names[0], own[0].area_id)
@@ -132,7 +132,7 @@ class Activating:
                 message = copy_of(before)
                 message.state = _SETTLED
                 message.settlement_id = request.settlement_id
-                turn.put_commitment(message, caller.tenant_id)
+                turn.put_commitment(message)
                 written.append(message)
             shown = [] if request.validate_only else written
             return Done(api.SettleCommitmentsResponse(commitments=shown), names[0], own[0].area_id)

@@ -10,10 +10,10 @@ from evflex.engine.validation import Rules
 from evflex.server.activation.activating import Activating
 from evflex.server.activation.keeper import LedgerKeeper
 from evflex.server.activation.selling import Selling
-from evflex.server.activation.times import read_ms
+from evflex.server.activation.times import unix_ms
 from evflex.server.calls import current_call
 from evflex.server.errors import not_found
-from evflex.server.fields import check_id, refuse
+from evflex.server.fields import check_id, refuse, timestamp_s
 from evflex.server.pages import check_page_size, page_of
 
 
@@ -89,7 +89,8 @@ class CommitmentRpcs:
         check_id(rules, "product_id", request.product_id)
         known = request.state in commitment_pb2.CommitmentState.values()
         rules.check(known, "state", f"must be a known CommitmentState, is {request.state}")
-        from_ms = read_ms(rules, "from_time", request.from_time) if request.HasField("from_time") else None
+        timestamp_s(rules, "from_time", request.from_time)
+        from_ms = unix_ms(request.from_time) if request.HasField("from_time") else None
         check_page_size(rules, request.page_size)
         refuse(rules)
         caller = current_call().caller

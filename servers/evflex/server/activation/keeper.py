@@ -26,6 +26,7 @@ from evflex.server.store.requests import RequestKey, request_id_reused, request_
 
 # A commit costs milliseconds, whatever it holds; more than so many would make the first of them wait.
 _MOST_TOGETHER = 256
+_HOUR_US = 3_600_000_000
 _EXPIRED = commitment_pb2.CommitmentState.COMMITMENT_STATE_EXPIRED
 
 Answer = TypeVar("Answer", bound=Message)
@@ -96,9 +97,10 @@ class LedgerKeeper:
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._moved = threading.Condition()
         self._looking = threading.RLock()
-        self._closed = False
+        self._draining = self._closed = False
         self._world = LedgerWorld(store.load(now_unix_us()))
         self._is_stale = False
+        self._forget_unix_us = now_unix_us() + _HOUR_US
         self._thread = threading.Thread(target=self._serve, name="ledger", daemon=True)
         self._thread.start()
 
@@ -152,7 +154,7 @@ class LedgerKeeper:
         """Wait for a conflict after a line; False after `timeout_s`, when `ended` is set, or when the server drains."""
 
         def over() -> bool:
-            return self._closed or ended.is_set()
+            return self._draining or ended.is_set()
 
         with self._moved:
             self._moved.wait_for(lambda: over() or self._world.last_conflict > position, timeout_s)
@@ -164,18 +166,19 @@ class LedgerKeeper:
             self._moved.notify_all()
 
     @property
-    def closed(self) -> bool:
-        """Whether the server drains."""
-        return self._closed
+    def draining(self) -> bool:
+        """Whether those who wait for conflicts are to leave."""
+        return self._draining
 
     def drain(self) -> None:
-        """Take no more requests, and wake those who wait for conflicts."""
-        self._closed = True
+        """Wake those who wait for conflicts, so that they leave; what is asked is still done."""
+        self._draining = True
         self.wake()
 
     def close(self) -> None:
-        """Answer what waits, and stop."""
+        """Do what waits, take no more requests, and stop."""
         self.drain()
+        self._closed = True
         self._requests.put(None)
         self._thread.join()
 
@@ -225,6 +228,7 @@ class LedgerKeeper:
         """Judge requests in turn, and write what they change in one transaction; all of it, or nothing is left."""
         world = self._fresh()
         if not together and not self._has_work(world):
+            self._forget_sessions(world)
             return
         turn: Turn | None = None
         try:
@@ -313,6 +317,13 @@ class LedgerKeeper:
             return True
         return self.store.head() != world.position
 
+    def _forget_sessions(self, world: LedgerWorld) -> None:
+        """Forget, once an hour and when there is nothing else to do, sessions that are long over."""
+        now_unix_us = self.now_unix_us()
+        if now_unix_us >= self._forget_unix_us:
+            self._forget_unix_us = now_unix_us + _HOUR_US
+            world.forget_sessions(now_unix_us // 1_000)
+
     def _fresh(self) -> LedgerWorld:
         """The ledger in memory, loaded again where it may differ from the store."""
         if self._is_stale:
@@ -355,7 +366,7 @@ def _let_holds_expire(turn: Turn) -> None:
         message = commitment_pb2.Commitment()
         message.CopyFrom(held)
         message.state = _EXPIRED
-        turn.put_commitment(message, held.tenant_id)
+        turn.put_commitment(message)
 
 
 def _hand_on(answer: Future[Message], to: Future[Message]) -> None:

@@ -114,7 +114,7 @@ def _write(turn: Turn, caller: Caller, message: policy_pb2.ActivationPolicy, eta
         check_etag("policy", etag, "")
     message.version += 1
     message.tenant_id = caller.tenant_id
-    turn.put_policy(message, caller.tenant_id)
+    turn.put_policy(message)
 
 
 def _require_area(caller: Caller, area_id: str) -> None:

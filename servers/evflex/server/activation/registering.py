@@ -154,7 +154,7 @@ class Register:
     def _put(self, turn: Turn, caller: Caller, wanted: resource_pb2.Resource) -> resource_pb2.Resource:
         """Write one resource of a request."""
         name = wanted.resource_id
-        if name in turn.world.sessions or (name not in turn.world.resources and self._keeper.store.session(name)):
+        if name in turn.world.sessions:
             raise invalid_field("resources", f"must not be called as a session is, {name!r}")
         message = resource_pb2.Resource()
         before = turn.world.resources.get(name)
@@ -188,7 +188,7 @@ class Register:
         if kinds - {message.kind}:
             raise refused("KINDS_DIFFER", f"an alias of {name!r} is that of a resource of another kind")
         message.tenant_id = caller.tenant_id
-        turn.put_resource(message, caller.tenant_id)
+        turn.put_resource(message)
         if closes_cycle(registry, [name]):
             raise refused("CYCLE", f"{name!r} would be behind itself")
         sessions = registry.sessions_of(registry.thing(name), 0, OPEN_END_MS)

@@ -93,7 +93,7 @@ class Selling:
                 message = copy_of(before)
                 message.state = CONFIRMED
                 message.ClearField("expire_time")
-                turn.put_commitment(message, caller.tenant_id, model)
+                turn.put_commitment(message, model)
             if conflicts:
                 turn.back_to(mark)
                 refusal = api.ConfirmCommitmentsResponse(conflicts=conflict_messages(conflicts, {}))
@@ -125,7 +125,7 @@ class Selling:
                 message = copy_of(before)
                 message.state = _RELEASED
                 message.ClearField("expire_time")
-                turn.put_commitment(message, caller.tenant_id)
+                turn.put_commitment(message)
                 released.append(message)
             answer = api.ReleaseCommitmentsResponse(commitments=[] if request.validate_only else released)
             return Done(answer, names[0], own[0].area_id)
@@ -174,7 +174,7 @@ class Selling:
                 message.allocation.add(resource_id=row.resource_id, power_w=row.power_w)
             pinned = turn.world.ledger.pinned(model)
             set_rows(message, pinned)
-            turn.put_commitment(message, caller.tenant_id, pinned)
+            turn.put_commitment(message, pinned)
             shown = None if request.validate_only else message
             return Done(api.ReallocateCommitmentResponse(reallocated=True, commitment=shown), name, before.area_id)
 
@@ -230,7 +230,7 @@ class Selling:
             conflicts += turn.world.ledger.conflicts_of(candidate)
             model = turn.world.ledger.pinned(candidate)
             message = _held(turn.world, wanted, model, expire_ms)
-            turn.put_commitment(message, candidate.aggregator_id, model)
+            turn.put_commitment(message, model)
             held.append(message)
         if conflicts:
             turn.back_to(mark)

@@ -48,15 +48,14 @@ class Sessions:
         check_session(rules, "session", request.session)
         refuse(rules)
         name = request.session.session_id
-        # identifiers are never given up, so that one of long ago is found whenever it is looked for
-        if name and (self._keeper.store.session(name) or self._keeper.store.resource(name)):
-            self._refuse_repeated(request, caller, name)
 
         def work(turn: Turn) -> Done:
             message = resource_pb2.Session()
             message.CopyFrom(request.session)
             message.session_id = name or new_id()
-            if message.session_id in turn.world.sessions or message.session_id in turn.world.resources:
+            # of sessions that are long over only the store knows
+            known = name in turn.world.sessions or name in turn.world.resources
+            if name and (known or self._keeper.store.session(name) is not None):
                 raise refused("SESSION_EXISTS", f"there is a session or resource {name!r}")
             self._check_sides(turn, caller, message)
             self._check_clock(turn, "session.start_time", unix_ms(message.start_time))
@@ -65,7 +64,7 @@ class Sessions:
             message.area_id = point.area_id
             turn.stamp_session(message)
             suspended, undo = turn.world.open_session(message)
-            turn.put_session(message, caller.tenant_id, undo)
+            turn.put_session(message, undo)
             own = turn.suspend(suspended, caller.tenant_id, message.session_id)
             shown = None if request.validate_only else message
             answer = api.OpenSessionResponse(session=shown, suspended_commitment_ids=own)
@@ -110,10 +109,10 @@ class Sessions:
             set_ms(message.end_time, end_ms)
             turn.stamp_session(message)
             changed, undo = turn.world.close_session(message)
-            turn.put_session(message, caller.tenant_id, undo)
+            turn.put_session(message, undo)
             own = [cut.commitment_id for cut in changed if cut.aggregator_id == caller.tenant_id]
             for cut in changed:
-                _write_cut(turn, caller, cut)
+                _write_cut(turn, cut)
             shown = None if request.validate_only else message
             answer = api.CloseSessionResponse(session=shown, truncated_commitment_ids=own)
             return Done(answer, name, message.area_id)
@@ -131,12 +130,6 @@ class Sessions:
             caller.tenant_id, before_sequence, size, caller.areas, resource_id=request.resource_id,
             open_only=request.open,
         )  # fmt: skip
-
-    def _refuse_repeated(self, request: api.OpenSessionRequest, caller: Caller, name: str) -> None:
-        """Refuse a session whose name is taken, unless the request itself has opened it."""
-        taken = self._keeper.store.session(name)
-        if request.validate_only or taken is None or taken.tenant_id != caller.tenant_id:
-            raise refused("SESSION_EXISTS", f"there is a session or resource {name!r}")
 
     def _check_sides(self, turn: Turn, caller: Caller, message: resource_pb2.Session) -> None:
         registry = turn.world.ledger.registry
@@ -166,17 +159,17 @@ class Sessions:
             raise invalid_field(path, "must be reported within a day")
 
 
-def _write_cut(turn: Turn, caller: Caller, cut: Commitment) -> None:
+def _write_cut(turn: Turn, cut: Commitment) -> None:
     """Write a commitment that ends earlier, or is released where nothing of it is left."""
     message = commitment_pb2.Commitment()
     message.CopyFrom(turn.world.commitments[cut.commitment_id])
     if cut.rows:
         set_ms(message.end_time, cut.end_ms)
         set_rows(message, cut)
-        turn.put_commitment(message, caller.tenant_id, cut)
+        turn.put_commitment(message, cut)
     else:
         message.state = _RELEASED
-        turn.put_commitment(message, caller.tenant_id)
+        turn.put_commitment(message)
 
 
 def _locks(world: LedgerWorld, names: Iterable[str]) -> Locks:

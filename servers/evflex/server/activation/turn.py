@@ -60,9 +60,7 @@ class Turn:
         """Remember how a change in memory is taken back."""
         self._undo.append(undo)
 
-    def put_commitment(
-        self, message: commitment_pb2.Commitment, tenant_id: str, model: Commitment | None = None
-    ) -> None:
+    def put_commitment(self, message: commitment_pb2.Commitment, model: Commitment | None = None) -> None:
         """Write a commitment, and let it count as it says; a new one has its sequence already."""
         self._stamp(message)
         self.on_undo(self.world.put_commitment(message, model))
@@ -70,28 +68,28 @@ class Turn:
             before = self.closed.get(message.commitment_id)
             self.closed[message.commitment_id] = message
             self.on_undo(lambda: self._reopen(message.commitment_id, before))
-        self._log(audit_pb2.LedgerEvent(commitment=message), tenant_id, message.area_id)
+        self._log(audit_pb2.LedgerEvent(commitment=message), message.tenant_id, message.area_id)
 
-    def put_resource(self, message: resource_pb2.Resource, tenant_id: str) -> None:
+    def put_resource(self, message: resource_pb2.Resource) -> None:
         """Write a resource, which may join others to one thing."""
         message.sequence = self.next_sequence
         self._stamp(message)
         suspended, undo = self.world.join_resource(message)
         self.on_undo(undo)
-        self._log(audit_pb2.LedgerEvent(resource=message), tenant_id, message.area_id)
-        self.suspend(suspended, tenant_id, "")
+        self._log(audit_pb2.LedgerEvent(resource=message), message.tenant_id, message.area_id)
+        self.suspend(suspended, message.tenant_id, "")
 
-    def put_session(self, message: resource_pb2.Session, tenant_id: str, undo: Undo) -> None:
+    def put_session(self, message: resource_pb2.Session, undo: Undo) -> None:
         """Write a session that is in memory already."""
         self.on_undo(undo)
-        self._log(audit_pb2.LedgerEvent(session=message), tenant_id, message.area_id)
+        self._log(audit_pb2.LedgerEvent(session=message), message.tenant_id, message.area_id)
 
-    def put_policy(self, message: policy_pb2.ActivationPolicy, tenant_id: str) -> None:
+    def put_policy(self, message: policy_pb2.ActivationPolicy) -> None:
         """Write a policy."""
         message.sequence = self.next_sequence
         self._stamp(message)
         self.on_undo(self.world.put_policy(message))
-        self._log(audit_pb2.LedgerEvent(policy=message), tenant_id, message.area_id)
+        self._log(audit_pb2.LedgerEvent(policy=message), message.tenant_id, message.area_id)
 
     def stamp_session(self, message: resource_pb2.Session) -> None:
         """Give a session that is about to be written its output fields."""
@@ -111,14 +109,12 @@ class Turn:
             message = commitment_pb2.Commitment()
             message.CopyFrom(before)
             message.state = SUSPENDED
-            self.put_commitment(message, tenant_id)
+            self.put_commitment(message)
             for conflict in each.conflicts:
-                self._log_conflict(conflict, before, tenant_id, session_id)
+                self._log_conflict(conflict, before, session_id)
         return [s.commitment.commitment_id for s in suspended if s.commitment.aggregator_id == tenant_id]
 
-    def _log_conflict(
-        self, conflict: Conflict, suspended: commitment_pb2.Commitment, tenant_id: str, session_id: str
-    ) -> None:
+    def _log_conflict(self, conflict: Conflict, suspended: commitment_pb2.Commitment, session_id: str) -> None:
         others = [name for name in conflict.commitment_ids if name != suspended.commitment_id]
         kept = self.world.commitments.get(others[0]) if others else None
         resolved = audit_pb2.ResolvedConflict(
@@ -129,7 +125,7 @@ class Turn:
             suspended_aggregator_id=suspended.aggregator_id,
             session_id=session_id,
         )
-        self._log(audit_pb2.LedgerEvent(conflict=resolved), tenant_id, suspended.area_id)
+        self._log(audit_pb2.LedgerEvent(conflict=resolved), suspended.tenant_id, suspended.area_id)
 
     def _reopen(self, name: str, before: commitment_pb2.Commitment | None) -> None:
         if before is None:

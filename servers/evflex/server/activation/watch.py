@@ -52,7 +52,7 @@ def watch_conflicts(
             continue
         if call.ended.is_set():
             return
-        if keeper.closed:
+        if keeper.draining:
             raise busy("SHUTTING_DOWN", "the server is shutting down", settings.retry_delay_s)
         yield _event(_Kind.CONFLICT_EVENT_KIND_HEARTBEAT, _token(position))
 

@@ -23,6 +23,7 @@ SUSPENDED = _State.COMMITMENT_STATE_SUSPENDED
 COUNTING = frozenset({HELD, CONFIRMED, ACTIVATED})
 OPEN = COUNTING | {SUSPENDED}
 Undo = Callable[[], None]
+_DAY_MS = 86_400_000
 
 
 class LedgerWorld:
@@ -44,7 +45,7 @@ class LedgerWorld:
         """Begin with what is stored."""
         self.position = 0
         self.ledger = Ledger()
-        self.active = ActiveBook(self.ledger.registry)
+        self.active = ActiveBook(self.ledger)
         self.resources: dict[str, resource_pb2.Resource] = {}
         self.sessions: dict[str, resource_pb2.Session] = {}
         self.commitments: dict[str, commitment_pb2.Commitment] = {}
@@ -214,6 +215,16 @@ class LedgerWorld:
             if message is not None and message.state == HELD and unix_ms(message.expire_time) <= now_ms:
                 yield message
 
+    def forget_sessions(self, now_ms: int) -> None:
+        """Forget sessions that no commitment can meet any more; the store keeps them."""
+        registry = self.ledger.registry
+        needed_ms = min((unix_ms(c.start_time) for c in self.commitments.values()), default=now_ms)
+        needed_ms = min(needed_ms, now_ms - _DAY_MS)
+        for session in list(registry.sessions.values()):
+            if session.end_ms < needed_ms:
+                registry.drop_session(session.session_id)
+                del self.sessions[session.session_id]
+
     def next_expiry_ms(self) -> int | None:
         """When the next hold may be over, None where there is none."""
         return self._expiries[0][0] if self._expiries else None
@@ -251,7 +262,7 @@ class LedgerWorld:
         # a session or an alias may have suspended it in the ledger before its message says so
         if name in self.ledger:
             self.ledger.remove(name)
-        self.active.remove(name)
+        self.active.remove(message.aggregator_id, name)
 
 
 def _set_policy(registry: Registry, key: tuple[str, str], message: policy_pb2.ActivationPolicy | None) -> None:

@@ -34,7 +34,7 @@ class NewEvent:
     """A change to be added to the ledger.
 
     Attributes:
-        tenant_id: Tenant whose request it is.
+        tenant_id: Tenant that what changed belongs to.
         area_id: Grid area of what changed.
         event: The change, which holds its sequence already: a commitment that of its first line, a conflict none, and
             the others that of this line.
@@ -51,7 +51,7 @@ class LogRow:
 
     Attributes:
         sequence: Counts from 1 without gaps.
-        tenant_id: Tenant whose request it was.
+        tenant_id: Tenant that what changed belongs to.
         area_id: Grid area of what changed.
         kind: Number of the change in LedgerEvent.
         event: A serialized LedgerEvent.
