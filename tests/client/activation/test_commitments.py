@@ -103,8 +103,9 @@ def test_a_conflict_in_an_area_tells_the_area(client: Any, server: FakeServer) -
     server.on("HoldCommitments", answering(pb.HoldCommitmentsResponse(conflicts=[cap, energy])))
     conflicts = client.hold_commitments([SALE]).conflicts
     assert list(map(str, conflicts)) == [
-        "AGGREGATOR_CAP in DK1, 0.01 kW: too much", "ENERGY_EXCEEDED at car-1, 2.5 kWh short, rows 0, 3, commitments a, b: too little",
-    ]  # fmt: skip
+        "AGGREGATOR_CAP in DK1, 0.01 kW: too much",
+        "ENERGY_EXCEEDED at car-1, 2.5 kWh short, rows 0, 3, commitments a, b: too little",
+    ]
 
 
 @pytest.mark.parametrize(
