@@ -50,7 +50,7 @@ def test_a_typo_is_answered_with_suggestions(run: Run, name: str) -> None:
 def test_a_name_like_no_other_lists_all(run: Run) -> None:
     result = run("call", "xyz")
     assert result.exit_code == 2
-    assert "known are: CapacityService/RateTransformer" in result.stderr
+    assert "known are: ActivationService/RegisterResources" in result.stderr
     assert "ChargingService/OptimizeSchedule," in result.stderr
 
 

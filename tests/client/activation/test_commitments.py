@@ -83,8 +83,8 @@ def test_a_refused_hold_is_an_answer_with_its_conflicts(client: Any, server: Fak
     assert (conflict.kind, conflict.resource_id, conflict.excess_kw) == ("CROSS_SALE", "car-1", 7.4)
     assert (conflict.commitment_ids, conflict.request_indices) == (("c-0",), (0,))
     assert str(conflict) == (
-        "CROSS_SALE at car-1, 2026-03-04T17:00:00Z to 2026-03-04T17:30:00.500000Z, 7.4 kW UP, rows 0, "
-        "commitments c-0: a vehicle and the charge point that it is at are both sold"
+        "CROSS_SALE at car-1, 2026-03-04T17:00:00Z to 2026-03-04T17:30:00.500000Z, 7.4 kW UP, row 0, "
+        "commitment c-0: a vehicle and the charge point that it is at are both sold"
     )
 
 
@@ -93,13 +93,19 @@ def test_a_conflict_in_an_area_tells_the_area(client: Any, server: FakeServer) -
         kind=commitment_pb2.CONFLICT_KIND_AGGREGATOR_CAP, area_id="DK1", excess_w=10, rule="too much"
     )
     energy = commitment_pb2.Conflict(
-        kind=commitment_pb2.CONFLICT_KIND_ENERGY_EXCEEDED, resource_id="car-1", excess_wh=2500, rule="too little"
+        kind=commitment_pb2.CONFLICT_KIND_ENERGY_EXCEEDED,
+        resource_id="car-1",
+        excess_wh=2500,
+        rule="too little",
+        request_indices=[0, 3],
+        commitment_ids=["a", "b"],
     )
     server.on("HoldCommitments", answering(pb.HoldCommitmentsResponse(conflicts=[cap, energy])))
     conflicts = client.hold_commitments([SALE]).conflicts
     assert list(map(str, conflicts)) == [
-        "AGGREGATOR_CAP in DK1, 0.01 kW: too much", "ENERGY_EXCEEDED at car-1, 2.5 kWh short: too little",
-    ]  # fmt: skip
+        "AGGREGATOR_CAP in DK1, 0.01 kW: too much",
+        "ENERGY_EXCEEDED at car-1, 2.5 kWh short, rows 0, 3, commitments a, b: too little",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ class CommitmentBatch:
                     yield chunk
                     chunk, size_bytes = check_pb2.CheckCommitmentsChunk(), 0
                 getattr(chunk, name).append(text)
-                size_bytes += len(text)
+                size_bytes += len(text.encode())
         yield chunk
 
 

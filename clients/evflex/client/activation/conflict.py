@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import pandas as pd
@@ -70,8 +70,8 @@ class Conflict:
             f"{self.excess_kwh:g} kWh short" if self.excess_kwh else "",
         ]
         parties = [
-            f"rows {', '.join(map(str, self.request_indices))}" if self.request_indices else "",
-            f"commitments {', '.join(self.commitment_ids)}" if self.commitment_ids else "",
+            _counted("row", self.request_indices),
+            _counted("commitment", self.commitment_ids),
         ]
         details = "".join(f", {part}" for part in (*amounts, *parties) if part)
         return f"{self.kind}{place}{when}{details}: {self.rule}"
@@ -115,6 +115,10 @@ def conflict_table(conflicts: Iterable[Conflict]) -> pd.DataFrame:
     names = [column.name for column in fields(Conflict)]
     rows = [[getattr(conflict, name) for name in names] for conflict in conflicts]
     return pd.DataFrame(rows, columns=names)
+
+
+def _counted(noun: str, parties: Sequence[object]) -> str:
+    return f"{noun}{'s' * (len(parties) > 1)} {', '.join(map(str, parties))}" if parties else ""
 
 
 def _shown(instant: pd.Timestamp | None) -> str:
