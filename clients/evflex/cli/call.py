@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -77,10 +78,17 @@ def call(
             typer.echo(pretty(channel.client_stream(operation, lambda: iter(messages), timeout)))
         else:
             message = read_message(request, operation.request_type) if request else operation.request_type()
+            _identify(message)
             if not method.server_streaming:
                 typer.echo(pretty(channel.unary(operation, message, 30.0 if timeout is None else timeout)))
                 return
             _print_lines(channel.server_stream(operation, message, timeout))
+
+
+def _identify(message: Message) -> None:
+    """Draw the identifier of a request that has a place for one and brings none: each run is a request of its own."""
+    if "request_id" in message.DESCRIPTOR.fields_by_name and not message.request_id:  # type: ignore[attr-defined]
+        message.request_id = str(uuid.uuid4())  # type: ignore[attr-defined]
 
 
 def transport(server: str, tenant: str = "") -> Transport:
