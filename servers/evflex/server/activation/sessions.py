@@ -49,14 +49,14 @@ class Sessions:
         refuse(rules)
         name = request.session.session_id
         # identifiers are never given up, so that one of long ago is found whenever it is looked for
-        if name and (self._keeper.store.session(name) or self._keeper.store.resource(name)):
-            self._refuse_repeated(request, caller, name)
+        is_taken = bool(name) and self._is_taken(request, caller, name)
 
         def work(turn: Turn) -> Done:
             message = resource_pb2.Session()
             message.CopyFrom(request.session)
             message.session_id = name or new_id()
-            if message.session_id in turn.world.sessions or message.session_id in turn.world.resources:
+            known = message.session_id in turn.world.sessions or message.session_id in turn.world.resources
+            if known or is_taken:
                 raise refused("SESSION_EXISTS", f"there is a session or resource {name!r}")
             self._check_sides(turn, caller, message)
             self._check_clock(turn, "session.start_time", unix_ms(message.start_time))
@@ -132,11 +132,14 @@ class Sessions:
             open_only=request.open,
         )  # fmt: skip
 
-    def _refuse_repeated(self, request: api.OpenSessionRequest, caller: Caller, name: str) -> None:
-        """Refuse a session whose name is taken, unless the request itself has opened it."""
+    def _is_taken(self, request: api.OpenSessionRequest, caller: Caller, name: str) -> bool:
+        """Whether something is called so; refuses at once where the request itself cannot have opened it."""
         taken = self._keeper.store.session(name)
+        if taken is None and self._keeper.store.resource(name) is None:
+            return False
         if request.validate_only or taken is None or taken.tenant_id != caller.tenant_id:
             raise refused("SESSION_EXISTS", f"there is a session or resource {name!r}")
+        return True
 
     def _check_sides(self, turn: Turn, caller: Caller, message: resource_pb2.Session) -> None:
         registry = turn.world.ledger.registry
