@@ -69,14 +69,38 @@ LocksOf = Callable[[LedgerWorld], Locks]
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """A request that waits; without a key, it only checks."""
+    """A request that waits; without a key, it only checks.
+
+    What it came to is told once that is durable: it may rest on what others of the transaction did.
+    """
 
     key: RequestKey | None
     answer_type: type[Message]
     work: Work
     locks: LocksOf | None
     done: Done | None = None
+    refusal: ServiceError | None = None
+    same_as: _Request | None = None
     answer: Future[Message] = field(default_factory=Future)
+
+    def forget(self) -> None:
+        """Have come to nothing yet."""
+        self.done = self.refusal = self.same_as = None
+
+    def tell(self) -> None:
+        """Tell what it came to, where that was not done."""
+        if self.answer.done():
+            return
+        if self.same_as is not None:
+            _hand_on(self.same_as.answer, self.answer)
+        elif self.refusal is not None:
+            self.answer.set_exception(self.refusal)
+        elif self.done is not None:
+            self.answer.set_result(self.done.answer)
+
+
+class _BrokenError(Exception):
+    """A request broke unexpectedly: how far it came in memory is not known."""
 
 
 class LedgerKeeper:
@@ -97,9 +121,11 @@ class LedgerKeeper:
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._moved = threading.Condition()
         self._looking = threading.RLock()
+        self._entry = threading.Lock()
         self._draining = self._closed = False
         self._world = LedgerWorld(store.load(now_unix_us()))
         self._is_stale = False
+        self._is_failing = False
         self._forget_unix_us = now_unix_us() + _HOUR_US
         self._thread = threading.Thread(target=self._serve, name="ledger", daemon=True)
         self._thread.start()
@@ -140,9 +166,10 @@ class LedgerKeeper:
         request_id: str = request.request_id  # type: ignore[attr-defined]
         key = None if only_checks else request_key(caller.tenant_id, method, request_id, request)
         waiting = _Request(key, answer_type, work, locks)
-        if self._closed:
-            raise self._shutting_down()
-        self._requests.put(waiting)
+        with self._entry:  # none comes after the end
+            if self._closed:
+                raise self._shutting_down()
+            self._requests.put(waiting)
         return cast("Answer", waiting.answer.result())
 
     def look(self, see: Callable[[LedgerWorld], Seen]) -> Seen:
@@ -178,27 +205,19 @@ class LedgerKeeper:
     def close(self) -> None:
         """Do what waits, take no more requests, and stop."""
         self.drain()
-        self._closed = True
+        with self._entry:
+            self._closed = True
         self._requests.put(None)
         self._thread.join()
 
     def _serve(self) -> None:
         while (together := self._next()) is not None:
             with self._looking:
-                try:
-                    self._transaction(together)
-                except Exception as error:
-                    self._failed(together, error)
+                self._judge(together)
             for request in together:
-                if request.done is not None:
-                    request.answer.set_result(request.done.answer)
+                request.tell()
             with self._moved:
                 self._moved.notify_all()
-        while True:  # those that came after the end
-            with_end = self._take(0.0)
-            if with_end is None:
-                return
-            with_end.answer.set_exception(self._shutting_down())
 
     def _next(self) -> list[_Request] | None:
         """Requests that wait; none when it is time to look at clock and log, None at the end."""
@@ -220,9 +239,27 @@ class LedgerKeeper:
         """Time until a hold expires, or the log is looked at for lines of other servers."""
         expiry_ms = self._world.next_expiry_ms()
         poll_s = self.settings.watch_poll_s
-        if expiry_ms is None:
+        if expiry_ms is None or self._is_failing:  # what is due stays due until it can be stored
             return poll_s
         return min(poll_s, max(0.001, expiry_ms / 1e3 - self.now_unix_us() / 1e6))
+
+    def _judge(self, together: list[_Request]) -> None:
+        """Judge requests, once more without those that break."""
+        while True:
+            try:
+                self._transaction(together)
+            except _BrokenError:
+                self._is_stale = True
+                together = [request for request in together if not request.answer.done()]
+                for request in together:
+                    request.forget()
+            except Exception as error:
+                self._is_failing = True
+                self._failed(together, error)
+                return
+            else:
+                self._is_failing = False
+                return
 
     def _transaction(self, together: list[_Request]) -> None:
         """Judge requests in turn, and write what they change in one transaction; all of it, or nothing is left."""
@@ -250,6 +287,8 @@ class LedgerKeeper:
                     [(key, name, area, answer.SerializeToString()) for key, name, area, answer in answered],
                     turn.now_unix_us,
                 )
+        except _BrokenError:
+            raise  # what is in memory is given up
         except Exception:
             if turn is not None:
                 turn.back_to((0, 0))
@@ -259,7 +298,7 @@ class LedgerKeeper:
             world.last_conflict = world.position
 
     def _answer_all(self, together: list[_Request], turn: Turn, stored: LedgerTurn) -> None:
-        """Answer each request that is not a repeat, or set why it cannot be."""
+        """Find out what each request comes to, and what those that were answered before came to."""
         earlier = stored.find_requests([request.key for request in together if request.key is not None])
         here: dict[tuple[str, str], _Request] = {}
         for request in together:
@@ -279,9 +318,9 @@ class LedgerKeeper:
     def _repeat(self, request: _Request, first: _Request) -> None:
         """Answer a request as the same one that is answered in this transaction."""
         if request.key != first.key:
-            request.answer.set_exception(request_id_reused())
-            return
-        first.answer.add_done_callback(lambda answer: _hand_on(answer, request.answer))
+            request.refusal = request_id_reused()
+        else:
+            request.same_as = first
 
     def _answer(self, request: _Request, turn: Turn) -> None:
         mark = turn.mark()
@@ -289,13 +328,12 @@ class LedgerKeeper:
             request.done = request.work(turn)
         except ServiceError as error:
             turn.back_to(mark)
-            request.answer.set_exception(error)
+            request.refusal = error
             return
         except Exception as error:
-            turn.back_to(mark)
             self._log.error("unexpected error", exception=type(error).__name__, places=places(error))
             request.answer.set_exception(_unexpected())
-            return
+            raise _BrokenError from error
         if request.key is None:
             turn.back_to(mark)
 
@@ -343,7 +381,7 @@ class LedgerKeeper:
             self._log.error("the ledger failed", exception=type(error).__name__, places=places(error))
             error = _unexpected()
         for request in together:
-            request.done = None
+            request.forget()
             if not request.answer.done():
                 request.answer.set_exception(error)
 

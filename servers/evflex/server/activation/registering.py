@@ -263,6 +263,8 @@ def _locks(world: LedgerWorld, resources: Iterable[resource_pb2.Resource]) -> Lo
     registry = world.ledger.registry
     found: set[str] = set()
     for resource in resources:
+        # its row is written: one that another server has added since, and others may hold, is locked in its turn
+        found.add(resource.resource_id)
         for member in registry.joined_by(resource.resource_id, aliases_of(resource.aliases)):
             thing = registry.thing(member)
             for place in (thing.thing_id, *registry.ancestors(thing.thing_id)):

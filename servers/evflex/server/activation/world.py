@@ -161,6 +161,7 @@ class LedgerWorld:
         def undo() -> None:
             self.ledger.move(self.naming_sides(message), lambda: registry.drop_session(message.session_id))
             del self.sessions[message.session_id]
+            self._let_count(each.commitment for each in suspended)
 
         return suspended, undo
 
@@ -173,6 +174,7 @@ class LedgerWorld:
         def undo() -> None:
             self.ledger.move(self.naming_sides(message), lambda: registry.put_session(session_of(before)))
             self.sessions[message.session_id] = before
+            self._let_count(commitment_of(self.commitments[cut.commitment_id]) for cut in changed)
 
         return changed, undo
 
@@ -197,6 +199,7 @@ class LedgerWorld:
             else:
                 self.ledger.move(affected, lambda: registry.put_resource(resource_of(before)))
                 self.resources[name] = before
+            self._let_count(each.commitment for each in suspended)
 
         return suspended, undo
 
@@ -228,6 +231,13 @@ class LedgerWorld:
     def next_expiry_ms(self) -> int | None:
         """When the next hold may be over, None where there is none."""
         return self._expiries[0][0] if self._expiries else None
+
+    def _let_count(self, commitments: Iterable[Commitment]) -> None:
+        """Let commitments that the ledger changed count as before, where no message said so yet."""
+        for commitment in commitments:
+            if commitment.commitment_id in self.ledger:
+                self.ledger.remove(commitment.commitment_id)
+            self.ledger.put(commitment)
 
     def _touched(self, resource_id: str, aliases: tuple[tuple[str, str], ...]) -> set[str]:
         """Commitments whose counts a resource with these aliases may alter."""
