@@ -68,13 +68,17 @@ LocksOf = Callable[[LedgerWorld], Locks]
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """A request that waits; without a key, it only checks."""
+    """A request that waits; without a key, it only checks.
+
+    What it came to, an answer or a refusal, is told after the commit: either may rest on what others have changed in it.
+    """
 
     key: RequestKey | None
     answer_type: type[Message]
     work: Work
     locks: LocksOf | None
     done: Done | None = None
+    refusal: ServiceError | None = None
     answer: Future[Message] = field(default_factory=Future)
 
 
@@ -187,7 +191,9 @@ class LedgerKeeper:
                 except Exception as error:
                     self._failed(together, error)
             for request in together:
-                if request.done is not None:
+                if request.refusal is not None:
+                    request.answer.set_exception(request.refusal)
+                elif request.done is not None:
                     request.answer.set_result(request.done.answer)
             with self._moved:
                 self._moved.notify_all()
@@ -275,7 +281,7 @@ class LedgerKeeper:
     def _repeat(self, request: _Request, first: _Request) -> None:
         """Answer a request as the same one that is answered in this transaction."""
         if request.key != first.key:
-            request.answer.set_exception(request_id_reused())
+            request.refusal = request_id_reused()
             return
         first.answer.add_done_callback(lambda answer: _hand_on(answer, request.answer))
 
@@ -285,12 +291,12 @@ class LedgerKeeper:
             request.done = request.work(turn)
         except ServiceError as error:
             turn.back_to(mark)
-            request.answer.set_exception(error)
+            request.refusal = error
             return
         except Exception as error:
             turn.back_to(mark)
             self._log.error("unexpected error", exception=type(error).__name__, places=places(error))
-            request.answer.set_exception(_unexpected())
+            request.refusal = _unexpected()
             return
         if request.key is None:
             turn.back_to(mark)
@@ -332,7 +338,7 @@ class LedgerKeeper:
             self._log.error("the ledger failed", exception=type(error).__name__, places=places(error))
             error = _unexpected()
         for request in together:
-            request.done = None
+            request.done = request.refusal = None
             if not request.answer.done():
                 request.answer.set_exception(error)
 

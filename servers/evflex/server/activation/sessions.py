@@ -48,15 +48,16 @@ class Sessions:
         check_session(rules, "session", request.session)
         refuse(rules)
         name = request.session.session_id
-        # identifiers are never given up, so that one of long ago is found whenever it is looked for
-        if name and (self._keeper.store.session(name) or self._keeper.store.resource(name)):
-            self._refuse_repeated(request, caller, name)
+        # Identifiers are never given up, and sessions of long ago are in the store only. A request that has opened it
+        # itself is answered before `work`.
+        is_taken = bool(name) and (self._keeper.store.session(name) or self._keeper.store.resource(name)) is not None
 
         def work(turn: Turn) -> Done:
             message = resource_pb2.Session()
             message.CopyFrom(request.session)
             message.session_id = name or new_id()
-            if message.session_id in turn.world.sessions or message.session_id in turn.world.resources:
+            world = turn.world
+            if is_taken or message.session_id in world.sessions or message.session_id in world.resources:
                 raise refused("SESSION_EXISTS", f"there is a session or resource {name!r}")
             self._check_sides(turn, caller, message)
             self._check_clock(turn, "session.start_time", unix_ms(message.start_time))
@@ -132,12 +133,6 @@ class Sessions:
             open_only=request.open,
         )  # fmt: skip
 
-    def _refuse_repeated(self, request: api.OpenSessionRequest, caller: Caller, name: str) -> None:
-        """Refuse a session whose name is taken, unless the request itself has opened it."""
-        taken = self._keeper.store.session(name)
-        if request.validate_only or taken is None or taken.tenant_id != caller.tenant_id:
-            raise refused("SESSION_EXISTS", f"there is a session or resource {name!r}")
-
     def _check_sides(self, turn: Turn, caller: Caller, message: resource_pb2.Session) -> None:
         registry = turn.world.ledger.registry
         rules = Rules()
@@ -176,6 +171,7 @@ def _write_cut(turn: Turn, caller: Caller, cut: Commitment) -> None:
         turn.put_commitment(message, caller.tenant_id, cut)
     else:
         message.state = _RELEASED
+        message.ClearField("expire_time")
         turn.put_commitment(message, caller.tenant_id)
 
 

@@ -111,6 +111,7 @@ class Turn:
             message = commitment_pb2.Commitment()
             message.CopyFrom(before)
             message.state = SUSPENDED
+            message.ClearField("expire_time")
             self.put_commitment(message, tenant_id)
             for conflict in each.conflicts:
                 self._log_conflict(conflict, before, tenant_id, session_id)
