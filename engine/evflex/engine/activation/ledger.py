@@ -159,7 +159,8 @@ class Ledger:
         for count in counts_of(self.registry, commitment):
             if not isinstance(count.place, Cap):
                 continue
-            cap_w, load = self.registry.cap_w(count.place.area_id), self._books[count.place].load(commitment.direction)
+            cap_w, book = self.registry.cap_w(count.place.area_id), self._books.get(count.place)
+            load = None if book is None else book.load(commitment.direction)
             if cap_w is not None and load is not None and load.peak_w(count.start_ms, count.end_ms) > cap_w:
                 found.add(count.place)
         return found

@@ -149,15 +149,27 @@ def check_allocation(rules: Rules, path: str, allocation: Sequence[commitment_pb
     rules.check(total_w == power_w, table, f"must add up to power_w, {power_w}, adds up to {total_w}")
 
 
+def asked_of(message: commitment_pb2.Commitment) -> Commitment:
+    """A commitment that was checked, and is asked to be held; output fields, which nobody chooses, are ignored."""
+    end_ms = unix_ms(message.end_time)
+    if message.resource_id:
+        return _commitment(message, (Row(message.resource_id, message.power_w, end_ms),))
+    return _commitment(message, tuple(Row(row.resource_id, row.power_w, end_ms) for row in message.allocation))
+
+
 def commitment_of(message: commitment_pb2.Commitment) -> Commitment:
-    """A commitment that was checked, or stored; rows that were cut to nothing are left out."""
+    """A commitment that is stored; rows that were cut to nothing are left out."""
+    return _commitment(message, tuple(_rows(message, unix_ms(message.start_time), unix_ms(message.end_time))))
+
+
+def _commitment(message: commitment_pb2.Commitment, rows: tuple[Row, ...]) -> Commitment:
     start_ms, end_ms = unix_ms(message.start_time), unix_ms(message.end_time)
     return Commitment(
         commitment_id=message.commitment_id,
         aggregator_id=message.aggregator_id,
         product_id=message.product_id,
         direction=Direction(message.direction),
-        rows=tuple(_rows(message, start_ms, end_ms)),
+        rows=rows,
         start_ms=start_ms,
         end_ms=end_ms,
         power_w=message.power_w,
@@ -204,15 +216,13 @@ def check_policy(rules: Rules, message: policy_pb2.ActivationPolicy) -> None:
 
 
 def _rows(message: commitment_pb2.Commitment, start_ms: int, end_ms: int) -> Iterable[Row]:
-    is_stored = bool(message.commitment_id)
     if message.resource_id:
-        policy = PolicyKind(message.policy_kind) if is_stored else None
-        yield Row(message.resource_id, message.power_w, end_ms, policy)
+        yield Row(message.resource_id, message.power_w, end_ms, PolicyKind(message.policy_kind))
         return
     for row in message.allocation:
         row_end_ms = unix_ms(row.truncated_time) if row.HasField("truncated_time") else end_ms
         if row_end_ms > start_ms:
-            yield Row(row.resource_id, row.power_w, row_end_ms, PolicyKind(row.policy_kind) if is_stored else None)
+            yield Row(row.resource_id, row.power_w, row_end_ms, PolicyKind(row.policy_kind))
 
 
 def _check_power(rules: Rules, path: str, power_w: int) -> None:

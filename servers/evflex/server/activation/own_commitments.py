@@ -73,9 +73,10 @@ def wrong_state(message: commitment_pb2.Commitment, wanted: str) -> ServiceError
     """FAILED_PRECONDITION for a commitment that is not as far as a request expects, or further."""
     state = _State.Name(message.state).removeprefix("COMMITMENT_STATE_")
     if message.state == _State.COMMITMENT_STATE_EXPIRED:
-        return refused("HOLD_EXPIRED", f"the hold of {message.commitment_id} has expired", state=state)
-    text = f"{message.commitment_id} is {state}, must be {wanted}"
-    return refused("WRONG_STATE", text, state=state, commitment_id=message.commitment_id)
+        reason, text = "HOLD_EXPIRED", f"the hold of {message.commitment_id} has expired"
+    else:
+        reason, text = "WRONG_STATE", f"{message.commitment_id} is {state}, must be {wanted}"
+    return refused(reason, text, state=state, commitment_id=message.commitment_id)
 
 
 def copy_of(message: commitment_pb2.Commitment) -> commitment_pb2.Commitment:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 
 from evflex.activation.v1 import activation_service_pb2 as api
+from evflex.activation.v1 import resource_pb2
 from evflex.engine.validation import Rules
 from evflex.server.activation.policies import Policies
 from evflex.server.activation.registering import Register, shown_to
@@ -41,7 +42,7 @@ class RegisterRpcs:
         """List resources, the one changed last first."""
         rules = Rules()
         check_id(rules, "area_id", request.area_id)
-        known = request.kind in api.resource__pb2.ResourceKind.values()  # type: ignore[attr-defined]
+        known = request.kind in resource_pb2.ResourceKind.values()
         rules.check(known, "kind", f"must be a known ResourceKind, is {request.kind}")
         check_page_size(rules, request.page_size)
         refuse(rules)

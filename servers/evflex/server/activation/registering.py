@@ -49,12 +49,18 @@ class Register:
         ordered = _parents_first(request.resources)
 
         def work(turn: Turn) -> Done:
+            for resource in request.resources:
+                self._check_own(turn, caller, resource)
+            # first, so that an alias that moves from one to another does not join them in between
+            for resource in request.resources:
+                _take_aliases(turn, caller, resource)
             written = {}
             for i in ordered:
                 resource = request.resources[i]
                 if resource.parent_id and resource.parent_id not in turn.world.resources:
                     raise invalid_field(f"resources[{i}].parent_id", f"must be registered, is {resource.parent_id!r}")
                 written[i] = self._put(turn, caller, resource)
+            _refuse_cycles(turn.world, [resource.resource_id for resource in request.resources])
             answer = api.RegisterResourcesResponse()
             if not request.validate_only:
                 answer.resources.extend(written[i] for i in range(count))
@@ -82,6 +88,7 @@ class Register:
             check_aliases(rules, "aliases", changed.aliases)
             refuse(rules)
             written = self._write(turn, caller, changed)
+            _refuse_cycles(turn.world, [request.resource_id])
             same = _same(turn.world, request.resource_id)
             shown = None if request.validate_only else written
             return Done(
@@ -151,17 +158,23 @@ class Register:
             tenant_id=caller.tenant_id if request.own else "",
         )  # fmt: skip
 
-    def _put(self, turn: Turn, caller: Caller, wanted: resource_pb2.Resource) -> resource_pb2.Resource:
-        """Write one resource of a request."""
+    def _check_own(self, turn: Turn, caller: Caller, wanted: resource_pb2.Resource) -> None:
+        """Refuse a resource of a request that is not the caller's to write."""
         name = wanted.resource_id
+        before = turn.world.resources.get(name)
         if name in turn.world.sessions:
             raise invalid_field("resources", f"must not be called as a session is, {name!r}")
-        message = resource_pb2.Resource()
-        before = turn.world.resources.get(name)
         if before is not None:
             if before.tenant_id != caller.tenant_id:
                 raise not_owner("resource", name)
+            caller.require_area(before.area_id)
             check_etag("resource", wanted.etag, before.etag)
+
+    def _put(self, turn: Turn, caller: Caller, wanted: resource_pb2.Resource) -> resource_pb2.Resource:
+        """Write one resource of a request."""
+        message = resource_pb2.Resource()
+        before = turn.world.resources.get(wanted.resource_id)
+        if before is not None:
             message.create_time.CopyFrom(before.create_time)
         for field in ("resource_id", "kind", "parent_id", "area_id"):
             setattr(message, field, getattr(wanted, field))
@@ -179,7 +192,9 @@ class Register:
         if before is not None and _moves(before, message):
             thing = registry.thing(name)
             in_session = registry.sessions_of(thing, turn.now_ms, OPEN_END_MS)
-            if in_session or turn.world.ledger.counting_at([thing.thing_id]):
+            ledger = turn.world.ledger
+            # a forecast counts nowhere yet, and is sold all the same
+            if in_session or ledger.counting_at([thing.thing_id]) or ledger.naming(thing.members):
                 raise refused(
                     "RESOURCE_IN_USE", f"{name!r} is sold or in a session: kind, parent_id, area_id must stay"
                 )
@@ -189,8 +204,6 @@ class Register:
             raise refused("KINDS_DIFFER", f"an alias of {name!r} is that of a resource of another kind")
         message.tenant_id = caller.tenant_id
         turn.put_resource(message)
-        if closes_cycle(registry, [name]):
-            raise refused("CYCLE", f"{name!r} would be behind itself")
         sessions = registry.sessions_of(registry.thing(name), 0, OPEN_END_MS)
         if joined and overlapping(sessions) is not None:
             raise refused("SESSIONS_OVERLAP", f"what would be one thing with {name!r} is in two sessions at once")
@@ -205,6 +218,25 @@ def shown_to(caller: Caller, message: resource_pb2.Resource) -> resource_pb2.Res
     shown.CopyFrom(message)
     del shown.aliases[:]
     return shown
+
+
+def _take_aliases(turn: Turn, caller: Caller, wanted: resource_pb2.Resource) -> None:
+    """Take from a resource the aliases that a request leaves out."""
+    before = turn.world.resources.get(wanted.resource_id)
+    kept = set(aliases_of(wanted.aliases))
+    if before is None or kept.issuperset(aliases_of(before.aliases)):
+        return
+    message = resource_pb2.Resource()
+    message.CopyFrom(before)
+    del message.aliases[:]
+    message.aliases.extend(alias for alias in before.aliases if (alias.scheme, alias.value) in kept)
+    turn.put_resource(message)
+
+
+def _refuse_cycles(world: LedgerWorld, names: Iterable[str]) -> None:
+    for name in names:
+        if closes_cycle(world.ledger.registry, [name]):
+            raise refused("CYCLE", f"{name!r} would be behind itself")
 
 
 def _own(world: LedgerWorld, caller: Caller, name: str, etag: str) -> resource_pb2.Resource:

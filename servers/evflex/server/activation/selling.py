@@ -11,14 +11,14 @@ from evflex.activation.v1 import activation_service_pb2 as api
 from evflex.activation.v1 import commitment_pb2
 from evflex.engine.activation.model import Commitment, Conflict
 from evflex.engine.validation import Rules
-from evflex.server.activation.decode import allocated, check_allocation, check_commitment, commitment_of
-from evflex.server.activation.encode import conflict_messages, set_rows
+from evflex.server.activation.decode import allocated, asked_of, check_allocation, check_commitment, commitment_of
+from evflex.server.activation.encode import MOST_CONFLICTS, conflict_messages, set_rows
 from evflex.server.activation.keeper import Done, LedgerKeeper, Locks
 from evflex.server.activation.own_commitments import check_ids_of, copy_of, own_commitments, wrong_state
 from evflex.server.activation.refusals import refused
 from evflex.server.activation.times import set_ms, unix_ms
 from evflex.server.activation.turn import Turn, new_id
-from evflex.server.activation.world import CONFIRMED, COUNTING, HELD, SUSPENDED, LedgerWorld
+from evflex.server.activation.world import ACTIVATED, CONFIRMED, COUNTING, HELD, SUSPENDED, LedgerWorld
 from evflex.server.caller import Caller
 from evflex.server.errors import ServiceError, limit_exceeded
 from evflex.server.fields import check_id, check_request_id, duration_s, refuse
@@ -45,7 +45,7 @@ class Selling:
                 caller would have too many open holds.
         """
         hold_ms = self._check_hold(request, caller)
-        models = [commitment_of(message) for message in request.commitments]
+        models = [asked_of(message) for message in request.commitments]
 
         def work(turn: Turn) -> Done:
             self._check_quota(turn, caller, len(models))
@@ -162,9 +162,7 @@ class Selling:
             refuse(rules)
             model = allocated(commitment_of(before), request.allocation)
             _check_known(turn.world, caller, [model], "")
-            turn.world.ledger.remove(name)
-            conflicts = turn.world.ledger.conflicts_of(model)
-            turn.world.ledger.put(commitment_of(before))
+            conflicts = _against_instead(turn, before, model)
             if conflicts:
                 refusal = api.ReallocateCommitmentResponse(conflicts=conflict_messages(conflicts, {}))
                 return Done(refusal, name, before.area_id)
@@ -232,6 +230,8 @@ class Selling:
             message = _held(turn.world, wanted, model, expire_ms)
             turn.put_commitment(message, model)
             held.append(message)
+            if len(conflicts) >= MOST_CONFLICTS:
+                break  # no more are told, and a thousand commitments can have half a million
         if conflicts:
             turn.back_to(mark)
         return conflicts, held
@@ -292,6 +292,20 @@ def _held(
     set_rows(message, model)
     set_ms(message.expire_time, expire_ms)
     return message
+
+
+def _against_instead(turn: Turn, before: commitment_pb2.Commitment, model: Commitment) -> list[Conflict]:
+    """What stands against a commitment in place of what it is now; one that is called must be fit to be called."""
+    ledger, active = turn.world.ledger, turn.world.active
+    name = before.commitment_id
+    ledger.remove(name)
+    conflicts = ledger.conflicts_of(model)
+    ledger.put(commitment_of(before))
+    if before.state == ACTIVATED:
+        active.remove(model.aggregator_id, name)
+        conflicts += active.conflicts_of(model, turn.now_ms)
+        active.put(commitment_of(before))
+    return conflicts
 
 
 def _area_of(world: LedgerWorld, commitment: Commitment) -> str:

@@ -169,6 +169,7 @@ def _write_cut(turn: Turn, cut: Commitment) -> None:
         turn.put_commitment(message, cut)
     else:
         message.state = _RELEASED
+        message.ClearField("expire_time")
         turn.put_commitment(message)
 
 

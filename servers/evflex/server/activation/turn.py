@@ -109,6 +109,7 @@ class Turn:
             message = commitment_pb2.Commitment()
             message.CopyFrom(before)
             message.state = SUSPENDED
+            message.ClearField("expire_time")
             self.put_commitment(message)
             for conflict in each.conflicts:
                 self._log_conflict(conflict, before, session_id)

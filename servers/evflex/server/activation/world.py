@@ -11,7 +11,7 @@ from evflex.activation.v1 import audit_pb2, commitment_pb2, policy_pb2, resource
 from evflex.engine.activation import Ledger, Registry, Suspension
 from evflex.engine.activation.activation_rule import ActiveBook
 from evflex.engine.activation.model import Commitment
-from evflex.server.activation.decode import commitment_of, policy_of, resource_of, session_of
+from evflex.server.activation.decode import aliases_of, commitment_of, policy_of, resource_of, session_of
 from evflex.server.activation.times import unix_ms
 from evflex.server.store.ledger_rows import LedgerState
 
@@ -179,20 +179,21 @@ class LedgerWorld:
         return changed, undo
 
     def join_resource(self, message: resource_pb2.Resource) -> tuple[list[Suspension], Undo]:
-        """Replace a resource, and decide what conflicts where its aliases join things."""
+        """Replace a resource, and decide what conflicts where its aliases join things.
+
+        What is sold stays sold where it has less headroom, or fewer aliases, than before.
+        """
         registry, name = self.ledger.registry, message.resource_id
         before, resource = self.resources.get(name), resource_of(message)
-        suspended: list[Suspension] = []
-        if before is None and not registry.joined_by(name, resource.aliases):
-            registry.put_resource(resource)
-        else:
-            if before is None:
-                registry.put_resource(replace(resource, aliases=()))
-            suspended = self.ledger.change_resource(resource)
+        affected = self._touched(name, resource.aliases)
+        kept = () if before is None else aliases_of(before.aliases)
+        joins = registry.joined_by(name, resource.aliases) - registry.joined_by(name, kept) - {name}
+        alone = replace(resource, aliases=kept) if joins else resource
+        self.ledger.move(affected, lambda: registry.put_resource(alone))
+        suspended = self.ledger.change_resource(resource) if joins else []
         self.resources[name] = message
 
         def undo() -> None:
-            affected = self._touched(name, resource.aliases)
             if before is None:
                 self.ledger.move(affected, lambda: registry.drop_resource(name))
                 del self.resources[name]
