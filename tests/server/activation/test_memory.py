@@ -614,10 +614,12 @@ def test_session_identifier_of_long_ago_is_not_given_again(bench: Bench) -> None
         later.close()
 
 
-def test_ledger_that_drains_answers_whoever_came_late(bench: Bench) -> None:
+def test_ledger_that_drains_does_what_is_asked_until_it_is_closed(bench: Bench) -> None:
     name = _a_held_kilowatt(bench)
     bench.keeper.drain()
-    assert _reason(lambda: bench.selling.release(release(name), AGGREGATOR)) == "SHUTTING_DOWN"
+    bench.selling.release(release(name), AGGREGATOR)
+    bench.keeper.close()
     stored = bench.store.commitment(name)
     assert stored is not None
-    assert stored.state != RELEASED
+    assert stored.state == RELEASED
+    assert _reason(lambda: bench.selling.hold(hold(_kilowatt(), seconds=300.0), AGGREGATOR)) == "SHUTTING_DOWN"

@@ -29,7 +29,10 @@ class ActiveBook:
 
     def remove(self, aggregator_id: str, commitment_id: str) -> None:
         """Let a commitment be active no more, if it is."""
-        self._active.get(aggregator_id, {}).pop(commitment_id, None)
+        own = self._active.get(aggregator_id, {})
+        own.pop(commitment_id, None)
+        if not own:
+            self._active.pop(aggregator_id, None)
 
     def conflicts_of(self, commitment: Commitment, now_ms: int) -> Iterator[Conflict]:
         """What stands against activating a commitment: its group, its sessions, and the cap of its aggregator as it is.
