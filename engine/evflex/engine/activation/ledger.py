@@ -241,15 +241,11 @@ class Ledger:
             Commitments that count no more, in the order of their sequence.
         """
         names = set(affected)
-        before = {name: self._strengths_now(name) for name in names}
-        moved = self.move(names, apply)
-        grown: list[Conflict] = []
-        for commitment in moved:
-            name = commitment.commitment_id
-            grown += _grown(self._conflicts_now(name), self._renamed(before[name]), name)
-        if not grown:
+        moved = [commitment.commitment_id for commitment in self.move(names, apply)]
+        conflicts = [conflict for name in moved for conflict in self._conflicts_now(name)]
+        if not conflicts:
             return []
-        involved = names | self._parties(grown)
+        involved = names | self._parties(conflicts)
         lost: set[str] = set()
         while True:
             # a commitment is judged by those before it that stay, so each round settles at least one more
@@ -324,9 +320,6 @@ class Ledger:
         conflicts = self.conflicts_of(commitment)
         self.put(commitment)
         return conflicts
-
-    def _strengths_now(self, name: str) -> _Strengths:
-        return _strengths(self._conflicts_now(name), name)
 
     def _cross_sales(self, sold: Sold) -> Iterator[Conflict]:
         registry, commitment = self.registry, sold.commitment
