@@ -10,7 +10,7 @@ import typer
 
 from evflex.cli.faults import UsageError, reported
 
-CHAPTERS = ("charging", "portfolio", "capacity", "congestion")
+CHAPTERS = ("charging", "portfolio", "capacity", "congestion", "activation")
 
 
 @reported
@@ -50,7 +50,8 @@ def demo(
     """Plan a day of charging on a server of its own and show what it saves.
 
     The chapter charging plans a car park and a street, or a day of yours; portfolio plans a fleet of 100 000 cars;
-    capacity shares a transformer between two hubs; congestion looks for what a cold evening overloads in a village.
+    capacity shares a transformer between two hubs; congestion looks for what a cold evening overloads in a village;
+    activation sells one car twice and shows what is done about it.
     """
     if chapter not in CHAPTERS:
         close = difflib.get_close_matches(chapter, CHAPTERS, n=1)
@@ -65,6 +66,11 @@ def demo(
         from evflex.cli.demo.capacity.run import run as run_capacity
 
         run_capacity(output)
+        return
+    if chapter == "activation":
+        from evflex.cli.demo.activation.run import run as run_activation
+
+        run_activation(output)
         return
     if chapter == "congestion":
         from evflex.cli.demo.congestion.run import run as run_congestion

@@ -12,7 +12,9 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from evflex.cli.call import TENANT_KEY
 from evflex.cli.faults import RefusedError
+from evflex.client import EvflexClient
 
 # Kernels that are compiled for the first time take over a minute, on a busy machine several.
 READY_TIMEOUT_S = 600.0
@@ -44,6 +46,11 @@ def own_server() -> Iterator[str]:
             yield address
         finally:
             server.stop(0.0)
+
+
+def client_of(address: str, party: str) -> EvflexClient:
+    """A client that acts for a party."""
+    return EvflexClient(address, metadata={TENANT_KEY: party})
 
 
 def wait_until_serving(address: str, timeout_s: float = READY_TIMEOUT_S) -> None:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evflex.cli.call import TENANT_KEY
 from evflex.cli.demo.capacity.evening import CONTRACTS, N1_RATED_KVA, OPERATOR, Evening, generated_evening
 from evflex.cli.demo.capacity.figure import draw
 from evflex.cli.demo.capacity.outcome import EveningOutcome
 from evflex.cli.demo.capacity.report import print_story, write_csv
-from evflex.cli.demo.own_server import own_server
+from evflex.cli.demo.own_server import client_of, own_server
 from evflex.cli.demo.stage import output_folder, print_written, progress_bar
 from evflex.client import EvflexClient
 
@@ -43,11 +42,6 @@ def run(folder: Path) -> None:
     console.print()
     print_story(console, evening, outcome)
     print_written(console, files)
-
-
-def client_of(address: str, party: str) -> EvflexClient:
-    """A client that acts for a party."""
-    return EvflexClient(address, metadata={TENANT_KEY: party})
 
 
 def agree(address: str, operator: EvflexClient, evening: Evening) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""The chapter `activation`: one car whose flexibility two aggregators sell, and three remedies."""
