@@ -185,7 +185,7 @@ REMEDIES = (
         "one-side", "only cars are sold", 2,
         before=(_CAR, _POINT),
         after=(),
-        gives="The hold is refused, so no confirmed sale is lost, and no one need know where cars are.",
+        gives="The hold is refused, so no confirmed sale is lost. Where cars are need not be known.",
         costs="Aggregators of charge points sell nothing, and cars that no one reaches by an API are not sold at all.",
         policy=ActivationPolicyKind.ONE_SIDE,
     ),
