@@ -92,7 +92,7 @@ def test_batch_of_one_row_is_judged_as_a_hold_is(here: RunningLedger) -> None:
     link(here.cpo, "ev-2", alias("x"))
     set_policy(here.cpo, area_id="north", aggregator_cap_w=18_000)
     set_policy(here.cpo, 1, "north", "one-side", sold_side=1)
-    plug_in(here.cpo, "ev", "cp", "s", energy_wh=9_000, max_charge_w=10_000, departure_time=sale().end_time)
+    plug_in(here.cpo, "ev", "cp", "s", energy_wh=4_000, max_charge_w=10_000, departure_time=sale().end_time)
     sold(here.rival, sale("cp", 5_000))
     sold(here.agg, sale("ev-2", 8_000, exclusive_group="g"))
     rng = np.random.default_rng(4)
