@@ -323,4 +323,3 @@ def test_thousand_commitments_that_all_meet_each_other(here: RunningLedger) -> N
     refused = hold(here.agg, *both)
     assert kinds(refused) == ["COUNTER_ACTIVATION"] * 100
     held(here.agg, sale("ev"))
-    release(here.agg, *(one.commitment_id for one in held(here.rival, sale("ev-2"))))
