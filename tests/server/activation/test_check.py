@@ -120,7 +120,7 @@ def test_batch_of_one_row_is_judged_as_a_hold_is(here: RunningLedger) -> None:
         assert summary.clear_row_count == (not told)
         assert summary.conflict_count == len(told)
         seen |= {kind_of(one) for one in conflicts}
-    assert len(seen) == 8, seen
+    assert len(seen) == 8, sorted(seen)[-3:]
 
 
 def test_pools_groups_and_tables_go_on_over_chunks(here: RunningLedger) -> None:
