@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -151,7 +151,7 @@ def test_sessions_that_overlap_or_lie_ahead_of_the_clock(here: RunningLedger) ->
 def at_hour(local: datetime, power_w: int = 10_000) -> Any:
     """An hour of a local day, which the client sends in UTC."""
     made = sale("ev", power_w)
-    start_ms = round(local.astimezone(timezone.utc).timestamp() * 1_000)
+    start_ms = round(local.astimezone(UTC).timestamp() * 1_000)
     made.start_time.CopyFrom(time_of(start_ms))
     made.end_time.CopyFrom(time_of(start_ms + HOUR_MS))
     return made
@@ -170,7 +170,7 @@ def test_hour_that_autumn_has_twice(here: RunningLedger) -> None:
 def test_hour_that_spring_has_not(here: RunningLedger) -> None:
     before = datetime(2025, 3, 30, 1, tzinfo=COPENHAGEN)
     after = datetime(2025, 3, 30, 3, tzinfo=COPENHAGEN)
-    assert after.astimezone(timezone.utc) - before.astimezone(timezone.utc) == timedelta(hours=1)
+    assert after.astimezone(UTC) - before.astimezone(UTC) == timedelta(hours=1)
     held(here.agg, at_hour(before), at_hour(after))
     # 2 o'clock is not: who sends it all the same means 3 o'clock
     missing = datetime(2025, 3, 30, 2, tzinfo=COPENHAGEN)
@@ -183,9 +183,7 @@ def test_up_and_down_traded_with_oneself(here: RunningLedger) -> None:
     for name in ("s", "cp", "site", "ev"):
         assert "COUNTER_ACTIVATION" in kinds(hold(here.agg, sale(name, 1_000, direction=DOWN))), name
     # declared by one side only, or by two aggregators
-    assert "COUNTER_ACTIVATION" in kinds(
-        hold(here.agg, sale("s", 1, direction=DOWN, counter_activation_declared=True))
-    )
+    assert "COUNTER_ACTIVATION" in kinds(hold(here.agg, sale("s", 1, direction=DOWN, counter_activation_declared=True)))
     later = {"start_ms": HOUR_MS, "end_ms": 2 * HOUR_MS, "counter_activation_declared": True}
     held(here.agg, sale("s", 1_000, **later))
     assert "COUNTER_ACTIVATION" in kinds(hold(here.rival, sale("site", 1, direction=DOWN, **later)))

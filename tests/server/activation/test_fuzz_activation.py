@@ -49,15 +49,17 @@ def full_requests() -> dict[str, Any]:
         session_id=new_id(), ev_resource_id="ev-2", charge_point_resource_id="cp-2", start_time=at(0), energy_wh=1_000,
         departure_time=at(HOUR_MS), max_charge_w=7_000,
     )  # fmt: skip
-    policy = policy_pb2.ActivationPolicy(area_id="north", kind=1, sold_side=1, aggregator_cap_w=10**6)
-    names = {"request_id": new_id(), "resource_id": "ev", "aliases": [alias("x")]}
-    pages = {"page_size": 3, "page_token": "AAAA"}
+    policy = policy_pb2.ActivationPolicy(
+        area_id="north", kind="ACTIVATION_POLICY_KIND_ONE_SIDE", sold_side="RESOURCE_KIND_EV", aggregator_cap_w=10**6
+    )
+    names: dict[str, Any] = {"request_id": new_id(), "resource_id": "ev", "aliases": [alias("x")]}
+    pages: dict[str, Any] = {"page_size": 3, "page_token": "AAAA"}
     return {
         "RegisterResources": api.RegisterResourcesRequest(
             request_id=new_id(), resources=[resource(new_id(), parent_id="site", aliases=[alias("x")])]
         ),
         "GetResource": api.GetResourceRequest(resource_id="ev"),
-        "ListResources": api.ListResourcesRequest(area_id="north", kind=1, own=True, **pages),
+        "ListResources": api.ListResourcesRequest(area_id="north", kind="RESOURCE_KIND_EV", own=True, **pages),
         "LinkAliases": api.LinkAliasesRequest(**names),
         "UnlinkAliases": api.UnlinkAliasesRequest(**names),
         "OpenSession": api.OpenSessionRequest(request_id=new_id(), session=session),
@@ -78,7 +80,7 @@ def full_requests() -> dict[str, Any]:
             request_id=new_id(), commitment_id="c", allocation=[row("ev", 1)]
         ),
         "GetCommitment": api.GetCommitmentRequest(commitment_id="c"),
-        "ListCommitments": api.ListCommitmentsRequest(product_id="afrr", state=1, from_time=at(0), **pages),
+        "ListCommitments": api.ListCommitmentsRequest(product_id="afrr", state="COMMITMENT_STATE_HELD", from_time=at(0), **pages),
         "GetActivationPolicy": api.GetActivationPolicyRequest(area_id="north", product_id="afrr"),
         "ListActivationPolicies": api.ListActivationPoliciesRequest(**pages),
         "SetActivationPolicy": api.SetActivationPolicyRequest(request_id=new_id(), policy=policy),
@@ -125,7 +127,7 @@ def test_mutated_batch_is_checked_or_refused(here: RunningLedger, data: st.DataO
     )  # fmt: skip
     upload = messages([full, chunk(1, resource_ids=[], product_ids=[])])
     for _ in range(data.draw(st.integers(1, 3))):
-        mutate(data.draw, data.draw(st.sampled_from(upload)))
+        mutate(data.draw, data.draw(st.sampled_from(upload)))  # type: ignore[arg-type]  # draws as it does
     call = here.agg.stub.CheckCommitments(iter(upload), timeout=30.0)
     assert call.code() not in BAD_CODES
 

@@ -195,9 +195,7 @@ def test_alias_that_moves_in_one_request_joins_nothing_in_between(here: RunningL
     assert get(here.cpo, "ev").same_resource_ids == []
     # the one behind which it stands takes the alias of what is behind it
     register(here.cpo, resource("below", SITE, parent_id="site", aliases=[alias("n")]))
-    register(
-        here.cpo, resource("site", SITE, aliases=[alias("n")]), resource("below", SITE, parent_id="site")
-    )
+    register(here.cpo, resource("site", SITE, aliases=[alias("n")]), resource("below", SITE, parent_id="site"))
     assert get(here.cpo, "site").same_resource_ids == []
 
 

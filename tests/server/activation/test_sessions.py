@@ -75,7 +75,7 @@ def watching(here: RunningLedger, tenant_id: str, resume_token: str = "") -> Ite
 
 def snapshot(events: Iterator[Any]) -> tuple[list[Any], str]:
     """What is there, and the token after it."""
-    found = []
+    found: list[Any] = []
     for message in events:
         if message.kind == COMPLETE:
             return found, message.resume_token
@@ -315,7 +315,9 @@ def test_watch_says_when_nothing_happens(tmp_path: Path) -> None:
 
 def test_token_must_be_of_this_ledger(here: RunningLedger) -> None:
     for token in ("nonsense", "AAAA"):
-        error = error_of(lambda token=token: list(here.agg.WatchConflicts(api.WatchConflictsRequest(resume_token=token))))
+        error = error_of(
+            lambda token=token: list(here.agg.WatchConflicts(api.WatchConflictsRequest(resume_token=token)))
+        )
         assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 

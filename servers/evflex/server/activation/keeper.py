@@ -70,7 +70,7 @@ LocksOf = Callable[[LedgerWorld], Locks]
 class _Request:
     """A request that waits; without a key, it only checks.
 
-    What it came to, an answer or a refusal, is told after the commit: either may rest on what others have changed in it.
+    What it came to, an answer or a refusal, is told after the commit, as either may rest on what others change in it.
     """
 
     key: RequestKey | None

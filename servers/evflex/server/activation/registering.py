@@ -221,9 +221,7 @@ def shown_to(caller: Caller, message: resource_pb2.Resource) -> resource_pb2.Res
     return shown
 
 
-def _take_aliases(
-    turn: Turn, caller: Caller, wanted: resource_pb2.Resource, asked: Container[tuple[str, str]]
-) -> None:
+def _take_aliases(turn: Turn, caller: Caller, wanted: resource_pb2.Resource, asked: Container[tuple[str, str]]) -> None:
     """Take from a resource the aliases that a request gives to another."""
     before = turn.world.resources.get(wanted.resource_id)
     if before is None:
