@@ -118,7 +118,8 @@ def running_ledger(
     interceptor = CallInterceptor(
         resolve_caller or caller_resolver(settings), log, metrics, settings.max_unary_answer_bytes
     )
-    server = grpc.server(ThreadPoolExecutor(32), interceptors=[interceptor])
+    threads = ThreadPoolExecutor(32)
+    server = grpc.server(threads, interceptors=[interceptor])
     servicer = ActivationServicer(settings, FakeEngine(), pool, keeper)
     activation_service_pb2_grpc.add_ActivationServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
     port = server.add_insecure_port("127.0.0.1:0")
@@ -130,6 +131,7 @@ def running_ledger(
         keeper.drain()
         server.stop(None).wait()
         keeper.close()
+        threads.shutdown()  # a watch may still be reading
         pool.close(5.0)
         database.close()
 

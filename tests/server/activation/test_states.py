@@ -370,12 +370,12 @@ def test_other_payloads_of_many_threads_are_refused(here: RunningLedger) -> None
     answers = each_at_once([lambda request=request: here.agg.HoldCommitments(request) for request in requests])
     refused = [answer for answer in answers if isinstance(answer, grpc.RpcError)]
     assert len(refused) == 11
-    assert {error.code() for error in refused} == {grpc.StatusCode.ALREADY_EXISTS}  # type: ignore[attr-defined]
+    assert {error.code() for error in refused} == {grpc.StatusCode.ALREADY_EXISTS}
 
 
 def test_requests_of_one_commit_are_judged_one_after_the_other(here: RunningLedger) -> None:
     together = _held_up(here)
-    answers = together([lambda power_w=1_000 + i: hold(here.agg, sale("ev", power_w)) for i in range(12)])
+    answers = together([partial(hold, here.agg, sale("ev", 1_000 + i)) for i in range(12)])
     granted = [one for answer in answers for one in answer.commitments]
     assert 0 < sum(one.power_w for one in granted) <= 10_000
     assert len({one.sequence for one in granted}) == len(granted)
@@ -384,7 +384,7 @@ def test_requests_of_one_commit_are_judged_one_after_the_other(here: RunningLedg
 
 def test_commitment_is_settled_once_in_one_commit(here: RunningLedger) -> None:
     name = _delivered(here)
-    answers = _held_up(here)([lambda n=n: settle(here.agg, name, settlement_id=f"invoice-{n}") for n in range(6)])
+    answers = _held_up(here)([partial(settle, here.agg, name, settlement_id=f"invoice-{n}") for n in range(6)])
     done = [answer for answer in answers if isinstance(answer, list)]
     assert len(done) == 1
     assert get(here.agg, name).settlement_id == done[0][0].settlement_id
@@ -482,14 +482,14 @@ def test_commitments_are_listed_the_last_first_in_pages(here: RunningLedger) -> 
         if not token:
             break
     assert seen == names[::-1]
-    listed = here.agg.ListCommitments(api.ListCommitmentsRequest(state=CONFIRMED)).commitments
+    listed = here.agg.ListCommitments(api.ListCommitmentsRequest(state="COMMITMENT_STATE_CONFIRMED")).commitments
     assert [one.commitment_id for one in listed] == names[:1]
     listed = here.agg.ListCommitments(api.ListCommitmentsRequest(from_time=at(HOUR_MS + 3))).commitments
     assert [one.commitment_id for one in listed] == names[4:]
     assert not here.agg.ListCommitments(api.ListCommitmentsRequest(product_id="other")).commitments
 
 
-def areas_of_metadata(metadata: Any, _: str) -> Caller:
+def areas_of_metadata(metadata: Any, peer: str) -> Caller:
     """Trusts what a test says of tenant, areas and scopes."""
     said = dict(metadata)
     areas, scopes = said.get("evflex-areas"), said.get("evflex-scopes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from evflex.server.activation.encode import conflict_message
 from evflex.server.activation.keeper import LedgerKeeper
 from evflex.server.activation.read_batch import BatchReader
 from evflex.server.activation.world import LedgerWorld
+from evflex.server.caller import Caller
 from evflex.server.calls import Call
 from evflex.server.engine_port import ActivationEngine
 from evflex.server.errors import limit_exceeded
@@ -90,7 +92,7 @@ class Checking:
         def work(_: threading.Event) -> tuple[BatchConflicts, list[str], _Rows, int]:
             ledger = self._ledger(header.ignore_ledger)
             rules = Rules()
-            columns, order = reader.columns(rules, ledger.prepared.number_of.get)
+            columns, order = reader.columns(rules, partial(_number_of, ledger.prepared, call.caller))
             refuse(rules)
             known = columns_of(ledger.prepared, ledger.commitments)
             names = [commitment.commitment_id for commitment in ledger.commitments]
@@ -121,6 +123,14 @@ class Checking:
                 self._prepared = self._engine.prepare_registry(registry)
             assert self._prepared is not None
             return _Ledger(self._prepared, commitments, sequence)
+
+
+def _number_of(prepared: PreparedRegistry, caller: Caller, name: str) -> int | None:
+    """Number of a resource or session, None where the caller may not know of it."""
+    number = prepared.number_of.get(name)
+    if number is None or not caller.may_use_area(prepared.area_ids[prepared.area_of[number]]):
+        return None
+    return number
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,7 @@ def check_allocation(rules: Rules, path: str, allocation: Sequence[commitment_pb
 
 
 def asked_of(message: commitment_pb2.Commitment) -> Commitment:
-    """A commitment that was checked, and is asked to be held; output fields, which nobody chooses, are ignored."""
+    """A commitment that was checked and is asked to be held; output fields, which nobody chooses, are ignored."""
     end_ms = unix_ms(message.end_time)
     if message.resource_id:
         return _commitment(message, (Row(message.resource_id, message.power_w, end_ms),))

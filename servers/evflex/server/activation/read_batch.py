@@ -16,10 +16,12 @@ from evflex.server.fields import check_id
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+# Stands for the caller among aggregators, where a row does not say whose it is.
+_CALLER = -1
 _TABLES = ("resource_ids", "product_ids", "aggregator_ids", "groups")
 _REQUIRED = ("product_indices", "directions", "start_unix_ms", "end_unix_ms", "power_w")
 _DEFAULTS = {
-    "aggregator_indices": 0, "exclusive_group_indices": -1, "co_delivery_group_indices": -1, "energy_wh": 0,
+    "aggregator_indices": _CALLER, "exclusive_group_indices": -1, "co_delivery_group_indices": -1, "energy_wh": 0,
     "counter_activation_declared": 0, "pool_numbers": 0,
 }  # fmt: skip
 # Which table each column refers to, and the least number.
@@ -69,7 +71,7 @@ class BatchReader:
             allowed = (count,) if is_required else (0, count)
             if rules.length(f"{path}.{name}", len(values), allowed):
                 column = values if len(values) or is_required else np.full(count, _DEFAULTS[name], dtype=np.int64)
-                self._check(rules, path, name, column)
+                self._check(rules, path, name, values)
                 self._parts[name].append(column)
 
     def columns(self, rules: Rules, number_of: Callable[[str], int | None]) -> tuple[Columns, IntArray]:
@@ -98,13 +100,17 @@ class BatchReader:
         for name, sort in (("exclusive_group_indices", EXCLUSIVE), ("co_delivery_group_indices", CO_DELIVERY)):
             group = np.where(data[name] >= 0, 2 * data[name] + sort, group)
         table = np.array([-1 if number is None else number for number in numbers], dtype=np.int64)
+        aggregator, aggregator_ids = data["aggregator_indices"], list(self._tables["aggregator_ids"])
+        if self._caller_id not in aggregator_ids:
+            aggregator_ids.append(self._caller_id)
+        caller = aggregator_ids.index(self._caller_id)
         columns = Columns(
             product_ids=self._tables["product_ids"],
-            aggregator_ids=self._tables["aggregator_ids"] or [self._caller_id],
+            aggregator_ids=aggregator_ids,
             group_names=self._tables["groups"],
             name=table[data["resource_indices"]],
             product=data["product_indices"],
-            aggregator=data["aggregator_indices"],
+            aggregator=np.where(aggregator == _CALLER, caller, aggregator),
             direction=data["directions"],
             start_ms=data["start_unix_ms"],
             end_ms=data["end_unix_ms"],
@@ -122,9 +128,7 @@ class BatchReader:
         low, high = -(1 << 62), 1 << 62
         if name in _REFERENCES:
             table, low = _REFERENCES[name]
-            most = len(self._tables[table]) - 1
-            # a batch that names no aggregator is the caller's
-            high = max(most, 0) if table == "aggregator_ids" else most
+            high = len(self._tables[table]) - 1
         elif name == "directions":
             low, high = 1, 2
         elif name == "power_w":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from evflex.activation.v1 import activation_service_pb2 as api
 from evflex.activation.v1 import resource_pb2
@@ -52,8 +52,9 @@ class Register:
             for resource in request.resources:
                 self._check_own(turn, caller, resource)
             # first, so that an alias that moves from one to another does not join them in between
+            asked = {alias for resource in request.resources for alias in aliases_of(resource.aliases)}
             for resource in request.resources:
-                _take_aliases(turn, caller, resource)
+                _take_aliases(turn, caller, resource, asked)
             written = {}
             for i in ordered:
                 resource = request.resources[i]
@@ -220,16 +221,19 @@ def shown_to(caller: Caller, message: resource_pb2.Resource) -> resource_pb2.Res
     return shown
 
 
-def _take_aliases(turn: Turn, caller: Caller, wanted: resource_pb2.Resource) -> None:
-    """Take from a resource the aliases that a request leaves out."""
+def _take_aliases(turn: Turn, caller: Caller, wanted: resource_pb2.Resource, asked: Container[tuple[str, str]]) -> None:
+    """Take from a resource the aliases that a request gives to another."""
     before = turn.world.resources.get(wanted.resource_id)
-    kept = set(aliases_of(wanted.aliases))
-    if before is None or kept.issuperset(aliases_of(before.aliases)):
+    if before is None:
+        return
+    kept = aliases_of(wanted.aliases)
+    moved = {alias for alias in aliases_of(before.aliases) if alias in asked and alias not in kept}
+    if not moved:
         return
     message = resource_pb2.Resource()
     message.CopyFrom(before)
     del message.aliases[:]
-    message.aliases.extend(alias for alias in before.aliases if (alias.scheme, alias.value) in kept)
+    message.aliases.extend(alias for alias in before.aliases if (alias.scheme, alias.value) not in moved)
     turn.put_resource(message)
 
 
