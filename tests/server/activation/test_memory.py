@@ -188,13 +188,16 @@ def replayed(bench: Bench) -> LedgerWorld:
 
 def check_memory(bench: Bench) -> None:
     """Assert that memory is what the store leads to, both at once and line by line."""
-    present = bench.keeper.look(shape_of)
+    bench.keeper.look(lambda world: _check_world(bench, world))
+
+
+def _check_world(bench: Bench, world: LedgerWorld) -> None:
+    present = shape_of(world)
     assert present == shape_of(LedgerWorld(bench.store.load(bench.now_us)))
     assert present == shape_of(replayed(bench))
-    held = Counter(c.aggregator_id for c in present["messages"].values() if c.state == HELD)
-    assert present["open holds"] == held
-    in_time = bench.keeper.look(lambda world: {name for _, name in world._expiries})
-    assert {c.commitment_id for c in present["messages"].values() if c.state == HELD} <= in_time
+    held = {name: c for name, c in world.commitments.items() if c.state == HELD}
+    assert present["open holds"] == Counter(c.aggregator_id for c in held.values())
+    assert held.keys() <= {name for _, name in world._expiries}
     tables = read_tables(bench.database_url)
     check_chain(tables)
     check_state_is_that_of_the_log(tables)
@@ -594,6 +597,27 @@ def test_expiry_that_cannot_be_stored_comes_later(bench: Bench, monkeypatch: pyt
     until(lambda: bench.store.commitment(name).state == EXPIRED)  # type: ignore[union-attr]
     check_memory(bench)
     assert bench.selling.hold(hold(_kilowatt()), AGGREGATOR).granted
+
+
+def test_session_that_ends_when_it_begins_counts_for_nothing(bench: Bench) -> None:
+    bench.register.register(register(resource("ev"), resource("cp", POINT, up_w=1_000)), AGGREGATOR)
+    bench.sessions.open(open_session("s", "ev", "cp", START_MS), AGGREGATOR)
+    bench.sessions.close(close_session("s"), AGGREGATOR)
+    for _ in range(3):
+        answer = bench.selling.hold(hold(sale("ev", START_MS - HOUR_MS, START_MS + HOUR_MS)), AGGREGATOR)
+        assert answer.granted
+        check_memory(bench)
+    assert bench.keeper.look(lambda world: "cp" not in world.ledger._books)
+
+
+def test_unlinking_that_only_checks_moves_nothing(bench: Bench) -> None:
+    bench.register.register(register(*[resource(f"ev{i}", up_w=1_000, aliases=["x"]) for i in range(2)]), AGGREGATOR)
+    assert bench.selling.hold(hold(_kilowatt("ev1")), AGGREGATOR).granted
+    request = api.UnlinkAliasesRequest(request_id=new_request_id(), resource_id="ev0", validate_only=True)
+    request.aliases.add(scheme="vin", value="x")
+    bench.register.unlink(request, AGGREGATOR)
+    check_memory(bench)
+    assert not bench.selling.hold(hold(_kilowatt("ev0")), AGGREGATOR).granted
 
 
 def test_session_identifier_of_long_ago_is_not_given_again(bench: Bench) -> None:

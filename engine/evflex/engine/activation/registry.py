@@ -157,9 +157,11 @@ class Registry:
         return known
 
     def sessions_of(self, thing: Thing, start_ms: int, end_ms: int) -> list[Session]:
-        """Sessions of a vehicle or charge point that overlap [start_ms, end_ms), in the order of time."""
+        """Sessions of a vehicle or charge point that share time with [start_ms, end_ms), in the order of time."""
         there = [s for member in thing.members for s in self._sessions_of.get(member, ())]
-        return sorted((s for s in there if s.start_ms < end_ms and s.end_ms > start_ms), key=lambda s: s.start_ms)
+        # one that was closed when it began shares time with nothing
+        shared = (s for s in there if max(s.start_ms, start_ms) < min(s.end_ms, end_ms))
+        return sorted(shared, key=lambda s: s.start_ms)
 
     def has_sessions(self, thing: Thing) -> bool:
         """Whether a thing is, or was, in a session."""

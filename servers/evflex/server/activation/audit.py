@@ -1,4 +1,4 @@
-"""ExportAudit: the log with its chain; of what is other tenants' the digests alone."""
+"""ExportAudit: the log with its chain; of other tenants' lines the digests alone."""
 
 from __future__ import annotations
 
@@ -34,19 +34,8 @@ def export_audit(
         yield message
 
 
-def _owner(row: LogRow) -> str:
-    """Whose the thing is that a line is about, which another's request may have changed; empty where it is not one's."""
-    event = audit_pb2.LedgerEvent.FromString(row.event)
-    change = event.WhichOneof("change")
-    if change == "conflict":
-        parties = {event.conflict.kept_aggregator_id or event.conflict.suspended_aggregator_id}
-        parties.add(event.conflict.suspended_aggregator_id)
-        return parties.pop() if len(parties) == 1 else ""
-    return str(getattr(event, change).tenant_id) if change else row.tenant_id
-
-
 def _record(row: LogRow, caller: Caller) -> audit_pb2.AuditRecord:
-    is_own = _owner(row) == caller.tenant_id and caller.may_use_area(row.area_id)
+    is_own = row.tenant_id == caller.tenant_id and caller.may_use_area(row.area_id)
     record = audit_pb2.AuditRecord(
         sequence=row.sequence,
         tenant_id=row.tenant_id,

@@ -400,7 +400,9 @@ def catch_up(world: LedgerWorld, stored: LedgerTurn) -> None:
 
 
 def _let_holds_expire(turn: Turn) -> None:
-    for held in list(turn.world.expired(turn.now_ms)):
+    over = list(turn.world.expired(turn.now_ms))
+    turn.on_undo(lambda: turn.world.expect_expiry(over))
+    for held in over:
         message = commitment_pb2.Commitment()
         message.CopyFrom(held)
         message.state = _EXPIRED

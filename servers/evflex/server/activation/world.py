@@ -194,6 +194,9 @@ class LedgerWorld:
         self.resources[name] = message
 
         def undo() -> None:
+            # taking aliases back, or away again: both move what they join
+            was = () if before is None else resource_of(before).aliases
+            affected = self._touched(name, (*resource.aliases, *was))
             if before is None:
                 self.ledger.move(affected, lambda: registry.drop_resource(name))
                 del self.resources[name]
@@ -228,6 +231,11 @@ class LedgerWorld:
             if session.end_ms < needed_ms:
                 registry.drop_session(session.session_id)
                 del self.sessions[session.session_id]
+
+    def expect_expiry(self, held: Iterable[commitment_pb2.Commitment]) -> None:
+        """Let holds be told by :meth:`expired` once more, which they were told by and did not expire."""
+        for message in held:
+            heapq.heappush(self._expiries, (unix_ms(message.expire_time), message.commitment_id))
 
     def next_expiry_ms(self) -> int | None:
         """When the next hold may be over, None where there is none."""
