@@ -12,6 +12,7 @@ from evflex.server.store.ledger import LedgerStore
 from evflex.server.store.ledger_rows import LogRow
 
 # Lines of large pools take a hundred kilobytes and more.
+_CONFLICT = audit_pb2.LedgerEvent.CONFLICT_FIELD_NUMBER
 _MESSAGE_BYTES = 512 * 1024
 
 
@@ -35,7 +36,8 @@ def export_audit(
 
 
 def _record(row: LogRow, caller: Caller) -> audit_pb2.AuditRecord:
-    is_own = row.tenant_id == caller.tenant_id and caller.may_use_area(row.area_id)
+    # a conflict names both its parties, who learn of it from WatchConflicts, without the name of the other
+    is_own = row.tenant_id == caller.tenant_id and row.kind != _CONFLICT and caller.may_use_area(row.area_id)
     record = audit_pb2.AuditRecord(
         sequence=row.sequence,
         tenant_id=row.tenant_id,

@@ -49,8 +49,10 @@ class Register:
         ordered = _parents_first(request.resources)
 
         def work(turn: Turn) -> Done:
+            fresh = [r.resource_id for r in request.resources if r.resource_id not in turn.world.resources]
+            taken = self._keeper.store.session_names(fresh)
             for resource in request.resources:
-                self._check_own(turn, caller, resource)
+                _check_own(turn, caller, resource, taken)
             # first, so that an alias that moves from one to another does not join them in between
             asked = {alias for resource in request.resources for alias in aliases_of(resource.aliases)}
             for resource in request.resources:
@@ -159,18 +161,6 @@ class Register:
             tenant_id=caller.tenant_id if request.own else "",
         )  # fmt: skip
 
-    def _check_own(self, turn: Turn, caller: Caller, wanted: resource_pb2.Resource) -> None:
-        """Refuse a resource of a request that is not the caller's to write."""
-        name = wanted.resource_id
-        before = turn.world.resources.get(name)
-        if name in turn.world.sessions:
-            raise invalid_field("resources", f"must not be called as a session is, {name!r}")
-        if before is not None:
-            if before.tenant_id != caller.tenant_id:
-                raise not_owner("resource", name)
-            caller.require_area(before.area_id)
-            check_etag("resource", wanted.etag, before.etag)
-
     def _put(self, turn: Turn, caller: Caller, wanted: resource_pb2.Resource) -> resource_pb2.Resource:
         """Write one resource of a request."""
         message = resource_pb2.Resource()
@@ -219,6 +209,20 @@ def shown_to(caller: Caller, message: resource_pb2.Resource) -> resource_pb2.Res
     shown.CopyFrom(message)
     del shown.aliases[:]
     return shown
+
+
+def _check_own(turn: Turn, caller: Caller, wanted: resource_pb2.Resource, session_names: Container[str]) -> None:
+    """Refuse a resource of a request that is not the caller's to write, or is called as a session is, or was."""
+    name = wanted.resource_id
+    if name in turn.world.sessions or name in session_names:
+        raise invalid_field("resources", f"must not be called as a session is, {name!r}")
+    before = turn.world.resources.get(name)
+    if before is None:
+        return
+    if before.tenant_id != caller.tenant_id:
+        raise not_owner("resource", name)
+    caller.require_area(before.area_id)
+    check_etag("resource", wanted.etag, before.etag)
 
 
 def _take_aliases(turn: Turn, caller: Caller, wanted: resource_pb2.Resource, asked: Container[tuple[str, str]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -36,6 +36,8 @@ _OPEN_STATES = (
 )  # fmt: skip
 # Lines that are in memory at a time when the log is read; a large pool takes some hundred kilobytes.
 _LINES_AT_ONCE = 200
+# Less than any database takes in one statement.
+_NAMES_AT_ONCE = 1_000
 
 
 class LedgerReads:
@@ -87,6 +89,17 @@ class LedgerReads:
         """A session."""
         payload = self._payload(activation_sessions, activation_sessions.c.session_id, session_id)
         return None if payload is None else Session.FromString(payload)
+
+    def session_names(self, names: Sequence[str]) -> set[str]:
+        """Those of some names that sessions have, or had."""
+        found: set[str] = set()
+        table = activation_sessions.c
+        with self._database.reading() as connection:
+            for first in range(0, len(names), _NAMES_AT_ONCE):
+                some = names[first : first + _NAMES_AT_ONCE]
+                query = sa.select(table.session_id).where(table.session_id.in_(some))
+                found.update(connection.execute(query).scalars())
+        return found
 
     def commitment(self, commitment_id: str) -> Commitment | None:
         """A commitment."""
