@@ -9,7 +9,6 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +56,8 @@ CROSS JOIN cp_sales AS cp ON cp.part = s.point AND cp.start < min(s.finish, ev.f
 """
 _JOINS = {"sessions first": _SESSIONS_FIRST, "sales first": _SALES_FIRST}
 JOINS = tuple(_JOINS)
+# Large enough for all of it, so that nothing is read twice.
+_PRAGMAS = ("cache_size = -4000000", "mmap_size = 8000000000", "temp_store = MEMORY", "locking_mode = EXCLUSIVE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +178,7 @@ def _fill(connection: sqlite3.Connection, table: str, columns: IntArray) -> None
 def _opened(path: Path | None) -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(":memory:" if path is None else path)
     try:
-        # large enough for all of it, so that nothing is read twice
-        for pragma in ("cache_size = -4000000", "mmap_size = 8000000000", "temp_store = MEMORY", "locking_mode = EXCLUSIVE"):
+        for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         yield connection
     finally:

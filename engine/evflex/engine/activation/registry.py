@@ -159,6 +159,8 @@ class Registry:
     def sessions_of(self, thing: Thing, start_ms: int, end_ms: int) -> list[Session]:
         """Sessions of a vehicle or charge point that overlap [start_ms, end_ms), in the order of time."""
         there = [s for member in thing.members for s in self._sessions_of.get(member, ())]
+        if not there:
+            return there
         return sorted((s for s in there if s.start_ms < end_ms and s.end_ms > start_ms), key=lambda s: s.start_ms)
 
     def has_sessions(self, thing: Thing) -> bool:
