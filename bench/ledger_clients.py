@@ -112,7 +112,7 @@ async def _hold(port: int, how: str, clients: int, amount: int, seconds: float, 
     run = _at_rate if how == "rate" else _in_turns
     held = await run(send, clients, amount, seconds, first)
     for channel in channels:
-        await channel.close()
+        await channel.close(None)
     return held
 
 

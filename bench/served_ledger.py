@@ -33,11 +33,11 @@ class TimedCommits:
         def timed(dialect: SQLiteDialect_pysqlite, connection: Any) -> None:
             is_writing = connection.in_transaction
             started_s = time.perf_counter()
-            commit(dialect, connection)
+            commit(dialect, connection)  # type: ignore[no-untyped-call]
             if is_writing:
                 self.seconds.append(time.perf_counter() - started_s)
 
-        SQLiteDialect_pysqlite.do_commit = timed  # type: ignore[method-assign]
+        SQLiteDialect_pysqlite.do_commit = timed  # type: ignore[assignment, method-assign]
 
 
 if __name__ == "__main__":

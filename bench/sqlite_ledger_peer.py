@@ -1,4 +1,4 @@
-"""What SQLite makes of a batch: what is sold above a headroom, and who sells both sides of a session, in one query each.
+"""What SQLite makes of a batch: what is sold above a headroom, and who sells both sides of a session, by a query.
 
 Rows of sales are told by `part`, twice the number of the resource, one more for sales downward.
 """
@@ -23,7 +23,8 @@ Triple = tuple[int, int, int]
 # Every row from an instant to the next: with the window's own frame, rows of one instant have one level.
 _LEVELS = """
 SELECT part, at, until, level - limit_w FROM (
-  SELECT l.part AS part, l.limit_w AS limit_w, e.at AS at, SUM(e.power) OVER line AS level, LEAD(e.at) OVER line AS until
+  SELECT l.part AS part, l.limit_w AS limit_w, e.at AS at,
+    SUM(e.power) OVER line AS level, LEAD(e.at) OVER line AS until
   FROM {parts} AS l CROSS JOIN events AS e ON e.part = l.part
   WINDOW line AS (PARTITION BY l.part ORDER BY e.at))
 WHERE level > limit_w AND until > at
