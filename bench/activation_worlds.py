@@ -19,6 +19,7 @@ _QUARTER_MS = 15 * MINUTE_MS
 # Commitments of a resource; each resource has an aggregator, of whom there are some.
 _PER_RESOURCE, _AGGREGATORS = 10, 20
 _DAYS = 5
+_SHARE_PLUGGED_IN = 0.6
 _SLOTS_PER_DAY, _SLOT_MS = 3, 8 * HOUR_MS
 RESOURCES_PER_SITE, SITES_PER_NODE = 10, 50
 
@@ -128,11 +129,17 @@ def plugged(vehicles: int, points: int, sessions: int) -> Plugged:
     return Plugged(vehicle, point, start_ms, end_ms, registry)
 
 
-def sales_of_both_sides(vehicles: int, points: int, per_side: int) -> Sales:
-    """As many sales of vehicles as of charge points, by different aggregators."""
+def sales_of_both_sides(world: Plugged, per_side: int) -> Sales:
+    """As many sales of vehicles as of charge points, by different aggregators; most begin while one is plugged in."""
     rng = np.random.default_rng([14, per_side])
-    name = np.concatenate([rng.integers(0, vehicles, per_side), vehicles + rng.integers(0, points, per_side)])
-    start_ms = START_MS + MINUTE_MS * rng.integers(0, _DAYS * _DAY_MS // MINUTE_MS, len(name))
+    session = rng.integers(0, len(world.vehicle), 2 * per_side)
+    name = np.concatenate([world.vehicle[session[:per_side]], world.point[session[per_side:]]])
+    within_ms = (world.end_ms - world.start_ms)[session]
+    inside_ms = world.start_ms[session] + MINUTE_MS * (rng.random(len(name)) * (within_ms // MINUTE_MS)).astype(
+        np.int64
+    )
+    at_any_ms = START_MS + MINUTE_MS * rng.integers(0, _DAYS * _DAY_MS // MINUTE_MS, len(name))
+    start_ms = np.where(rng.random(len(name)) < _SHARE_PLUGGED_IN, inside_ms, at_any_ms)
     end_ms = start_ms + MINUTE_MS * rng.integers(15, 121, len(name))
     power_w = rng.integers(500, 11_000, len(name))
     sales = Sales(name, rng.integers(1, 3, len(name)), start_ms, end_ms, power_w, name % _AGGREGATORS)

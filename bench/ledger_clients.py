@@ -1,9 +1,9 @@
 """Who holds commitments: a process of its own, so that it shares no interpreter with the server.
 
-`python -m bench.ledger_clients PORT HOW CLIENTS AMOUNT SECONDS FIRST` holds single rows, each of a vehicle of its own. HOW is
-`rate` (AMOUNT a second, whether or not the earlier ones are answered) or `turns` (each client its next when the last
-is answered, AMOUNT at most). Prints, as JSON, when each was to be sent and how long it took from then, both in seconds,
-and the commitments that were granted.
+`python -m bench.ledger_clients PORT HOW CLIENTS AMOUNT SECONDS FIRST` holds single rows, each of a vehicle of its own.
+HOW is `rate` (AMOUNT a second, whether or not the earlier ones are answered) or `turns` (each client its next when the
+last is answered, AMOUNT at most). Prints, as JSON, when each was to be sent and how long it took from then, both in
+seconds, and the commitments that were granted.
 """
 
 from __future__ import annotations

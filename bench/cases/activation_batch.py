@@ -45,8 +45,9 @@ def activation_batch(setting: Setting) -> Outcome:
     outcome = Outcome(notes=[
         "Ten commitments a resource, in both directions, of a quarter of an hour to four hours within five days. We "
         "judge by all rules and tell the conflicts; SQLite adds up and finds the runs above the headroom, with their "
-        "largest excess. Its tables hold their rows in the order in which the query reads them, in a file or in memory, "
-        "whichever is faster; loading them is not counted, nor is preparing our registry. Three ways to ask were tried: "
+        "largest excess. Its tables hold their rows in the order in which the query reads them, in a file or in "
+        "memory, whichever is faster; loading them is not counted, nor is preparing our registry. Three ways to ask "
+        "were tried: "
         f"{', '.join(WAYS)}; the last two sum up only where something is exceeded. SQLite works on one thread, we on "
         "all.",
     ])  # fmt: skip

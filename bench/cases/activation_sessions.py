@@ -33,13 +33,14 @@ def activation_sessions(setting: Setting) -> Outcome:
     )
     outcome = Outcome(notes=[
         f"{vehicles} vehicles and {points} charge points, {sessions} sessions of one to six hours and commitments of a "
-        "quarter of an hour to two hours within five days. SQLite's tables hold their rows in the order in which the "
-        "join reads them, in a file or in memory, whichever is faster, and the query knows the longest session and the "
-        "longest commitment, so that it looks at near ones only; loading is not counted, nor is preparing our registry.",
+        "quarter of an hour to two hours within five days, of which 60 % begin in a session. SQLite's tables hold "
+        "their rows in the order in which the join reads them, in a file or in memory, whichever is faster, and the "
+        "query knows the longest session and the longest commitment, so that it looks at near ones only; loading is "
+        "not counted, nor is preparing our registry.",
     ])  # fmt: skip
     world = plugged(vehicles, points, sessions)
     prepare_s = timed(lambda: prepare_registry(world.registry))
-    prepared, sales = prepare_registry(world.registry), sales_of_both_sides(vehicles, points, per_side)
+    prepared, sales = prepare_registry(world.registry), sales_of_both_sides(world, per_side)
     columns, policy = sales.columns(), np.full(len(sales), PolicyKind.NONE, dtype=np.int64)
     ours = partial(cross_sale_pairs, prepared, columns, policy)
     found = ours()
