@@ -71,8 +71,8 @@ def write_report(output: Path) -> None:
     if not results:
         return
     draw_overview(results, output / RESULTS_FOLDER / "overview.png")
-    for domain, (picture, counted) in SIZES.items():
-        draw_sizes(of_domain(results, domain), output / RESULTS_FOLDER / picture, counted)
+    for domain, (picture, _, axis) in SIZES.items():
+        draw_sizes(of_domain(results, domain), output / RESULTS_FOLDER / picture, axis)
     draw_week(results, output / RESULTS_FOLDER / "week.png")
     (output / "RESULTS.md").write_text(render(results, remarks()), encoding="utf-8")
 

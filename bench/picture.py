@@ -43,8 +43,8 @@ def draw_overview(results: list[dict[str, Any]], path: Path) -> None:
     _save(sheet, path)
 
 
-def draw_sizes(results: list[dict[str, Any]], path: Path, counted: str) -> bool:
-    """Seconds by number of what is `counted`, both axes logarithmic; False where no result has points."""
+def draw_sizes(results: list[dict[str, Any]], path: Path, axis: str) -> bool:
+    """Seconds by what the `axis` counts, both axes logarithmic; False where no result has points."""
     curves = {name: points for result in results for name, points in result["curves"].items() if points}
     if not curves:
         return False
@@ -54,7 +54,7 @@ def draw_sizes(results: list[dict[str, Any]], path: Path, counted: str) -> bool:
     for (name, points), colour in zip(curves.items(), _LINES, strict=False):
         sizes, seconds = zip(*points, strict=True)
         axes.loglog(sizes, seconds, "o-", color=colour, linewidth=1.8, markersize=4.5, label=name)
-    axes.set_xlabel(f"{counted} × 96 steps", color=_QUIET, fontsize=9)
+    axes.set_xlabel(axis, color=_QUIET, fontsize=9)
     axes.set_ylabel("seconds (median)", color=_QUIET, fontsize=9)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", " ")))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -10,7 +10,7 @@ from typing import Literal
 from bench.instances import Site, data_folder, generated_site, shared_site
 
 Sense = Literal["<=", ">="]
-Domain = Literal["charging", "dispatch", "capacity", "congestion"]
+Domain = Literal["charging", "dispatch", "capacity", "congestion", "activation"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,13 @@ from bench.timing import shown
 
 REMARKS = Path(__file__).with_name("remarks.toml")
 RESULTS_FOLDER = "results"
-# Picture of times by size, and what sizes count, for each domain.
-SIZES: dict[str, tuple[str, str]] = {
-    "charging": ("sizes.png", "sessions"),
-    "dispatch": ("fleets.png", "assets"),
-    "capacity": ("hubs.png", "hubs"),
-    "congestion": ("networks.png", "buses"),
+# Picture of times by size, what sizes count, and the title of its axis, for each domain.
+SIZES: dict[str, tuple[str, str, str]] = {
+    "charging": ("sizes.png", "sessions", "sessions × 96 steps"),
+    "dispatch": ("fleets.png", "assets", "assets × 96 steps"),
+    "capacity": ("hubs.png", "hubs", "hubs × 96 steps"),
+    "congestion": ("networks.png", "buses", "buses × 96 steps"),
+    "activation": ("batches.png", "commitments", "commitments"),
 }
 Row = dict[str, Any]
 
@@ -120,7 +121,7 @@ def render(results: list[Row], kept: dict[str, dict[str, str]]) -> str:
             cells = [figure.title, asked(figure), number(figure.measured, figure.unit), verdict(figure), figure.peer]
             lines.append("| " + " | ".join(_cell(text) for text in (*cells, remark)) + " |")
     lines.append("")
-    for domain, (picture, counted) in SIZES.items():
+    for domain, (picture, counted, _) in SIZES.items():
         if any(result["curves"] for result in of_domain(results, domain)):
             lines += [f"![Time by number of {counted}]({RESULTS_FOLDER}/{picture})", ""]
     if any("week" in result["details"] for result in results):

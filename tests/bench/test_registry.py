@@ -23,6 +23,7 @@ NAMES = [
     "dispatch_served", "capacity_rating", "capacity_answers", "capacity_hour", "capacity_booking",
     "capacity_allocation", "capacity_residential",
     "power_flow", "three_phases", "losses", "n_minus_1", "relief", "power_flow_year", "load_forecast",
+    "activation_batch", "activation_sessions", "activation_served",
 ]  # fmt: skip
 OF_DISPATCH = ["dispatch_million", "dispatch_v2g", "dispatch_objective", "dispatch_minimum", "dispatch_feeders"]
 OF_ONE_PROCESS = ["lp_n1000", "milp_n100", "subsamples", "no_minimum", "quantum", "ranking"]
@@ -136,6 +137,15 @@ def test_measured_vehicles_are_planned(tmp_path: Path, quiet: Console) -> None:
 @pytest.mark.shared_data
 def test_measured_days_run(tmp_path: Path, quiet: Console) -> None:
     assert run_cases([CASES["real_days"]], Setting(quick=True), tmp_path, quiet) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["activation_batch", "activation_sessions", "activation_served"])
+def test_the_ledger_is_measured_and_agrees_with_sqlite(name: str, tmp_path: Path, quiet: Console) -> None:
+    assert run_cases([CASES[name]], Setting(quick=True), tmp_path, quiet) == 0
+    figures = json.loads((tmp_path / "results" / f"{name}.json").read_text(encoding="utf-8"))["figures"]
+    # a speed on few commitments means nothing; what must not happen at all is asked to be 0
+    assert [figure["key"] for figure in figures if figure["asked"] == 0 and not figure["met"]] == []
 
 
 def test_a_case_that_fails_does_not_stop_the_others(tmp_path: Path, quiet: Console) -> None:

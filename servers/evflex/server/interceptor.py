@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -21,6 +20,7 @@ from evflex.server.contract import required_scope
 from evflex.server.errors import ServiceError
 from evflex.server.log import places
 from evflex.server.metrics import Metrics
+from evflex.server.unique import new_uuid
 from evflex.server.wire import decoded, lenient, serialized_unary
 
 REQUEST_ID_KEY = "x-request-id"
@@ -161,4 +161,4 @@ def _request_id(metadata: Any) -> str:
     for key, value in metadata:
         if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
             return value
-    return str(uuid.uuid4())
+    return new_uuid()

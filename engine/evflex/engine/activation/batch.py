@@ -117,7 +117,6 @@ class _Teller:
         self._prepared = prepared
         self._columns = columns
         self._names = list(prepared.number_of)
-        self._first_row = np.searchsorted(columns.commitment, np.arange(int(columns.commitment[-1]) + 2))
         self._sold: dict[int, Sold] = {}
 
     def runs(self, runs: Runs, counts: Counts, kind: ConflictKind) -> Iterator[Conflict]:
@@ -128,11 +127,11 @@ class _Teller:
             place = bucket // 2
             first, last = int(counts.starts[bucket]), int(counts.starts[bucket + 1])
             there = (counts.start_ms[first:last] < end_ms) & (counts.end_ms[first:last] > start_ms)
-            numbers = np.unique(self._columns.commitment[counts.row[first:last][there]])[:MOST_NAMED]
+            numbers = sorted(set(self._columns.commitment[counts.row[first:last][there]].tolist()))[:MOST_NAMED]
             is_cap = place >= len(things)
             areas = self._prepared.area_ids
             yield Conflict(
-                kind, "" if is_cap else things[place], start_ms, end_ms, tuple(map(str, numbers.tolist())),
+                kind, "" if is_cap else things[place], start_ms, end_ms, tuple(map(str, numbers)),
                 Direction(bucket % 2 + 1), excess_w=int(runs.excess_w[k]),
                 area_id=areas[(place - len(things)) % len(areas)] if is_cap else "", rule=RULES[kind],
             )  # fmt: skip
@@ -171,7 +170,8 @@ class _Teller:
         """A commitment of the batch, with where it counts."""
         known = self._sold.get(number)
         if known is None:
-            rows = slice(int(self._first_row[number]), int(self._first_row[number + 1]))
+            first, end = np.searchsorted(self._columns.commitment, (number, number + 1)).tolist()
+            rows = slice(first, end)
             commitment = commitment_at(self._columns, self._names, rows, str(number), number + 1)
             known = self._sold[number] = Sold(commitment, counts_of(self._prepared.registry, commitment))
         return known

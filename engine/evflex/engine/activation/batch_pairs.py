@@ -49,10 +49,13 @@ def cross_sale_pairs(prepared: PreparedRegistry, columns: Columns, policy: IntAr
         prepared.session_sides, prepared.session_ms, *vehicles, *points, columns.start_ms, columns.end_ms,
         columns.aggregator, policy, columns.commitment,
     )  # fmt: skip
-    found = np.empty((cross_pairs(*arrays, np.empty((0, 3), dtype=np.int64)), 3), dtype=np.int64)
-    if len(found):
+    # room for as many pairs as there are rows, which is mostly enough, saves a pass that only counts
+    found = np.empty((len(columns), 3), dtype=np.int64)
+    n = cross_pairs(*arrays, found)
+    if n > len(found):
+        found = np.empty((n, 3), dtype=np.int64)
         cross_pairs(*arrays, found)
-    return _distinct(found)
+    return _distinct(found[:n])
 
 
 def counter_pairs(counts: Counts, columns: Columns, things: int) -> Pairs:
@@ -147,9 +150,9 @@ def cross_pairs(
     commitment: IntArray,
     found: IntArray,
 ) -> int:
-    """Rows on both sides of each session that meet in it; the number of them, written where ``found`` has room."""
+    """Rows on both sides of each session that meet in it; the number of them, written as far as ``found`` has room."""
     n = 0
-    writes = len(found) > 0
+    room = len(found)
     for s in range(sides.shape[1]):
         vehicle, point = sides[0, s], sides[1, s]
         if ev_starts[vehicle] == ev_starts[vehicle + 1] or cp_starts[point] == cp_starts[point + 1]:
@@ -176,7 +179,7 @@ def cross_pairs(
                     continue
                 if aggregator[a] == aggregator[b] and policy[a] == _SAME and policy[b] == _SAME:
                     continue
-                if writes:
+                if n < room:
                     found[n, 0], found[n, 1], found[n, 2] = commitment[a], commitment[b], s
                 n += 1
     return n

@@ -70,6 +70,7 @@ class Ledger:
         self._naming: dict[str, set[str]] = {}
         # NO_CASCADE is rare; where nobody sells under it, nothing needs to be looked at for it
         self._under_no_cascade = 0
+        self._last_counted: tuple[int, Sold] | None = None
 
     def __len__(self) -> int:
         return len(self._sold)
@@ -91,7 +92,7 @@ class Ledger:
     def put(self, commitment: Commitment) -> Commitment:
         """Let a commitment count; whoever puts one has judged it. Returns it with the policies that it keeps."""
         commitment = self.pinned(commitment)
-        sold = Sold(commitment, counts_of(self.registry, commitment))
+        sold = self._counted(commitment)
         self._sold[commitment.commitment_id] = sold
         for place, counts in by_place(sold.counts).items():
             book = self._books.get(place)
@@ -133,7 +134,7 @@ class Ledger:
 
     def conflicts_of(self, candidate: Commitment) -> list[Conflict]:
         """What stands against a commitment that is not in the ledger: every conflict in which it would take part."""
-        sold = Sold(candidate, counts_of(self.registry, candidate))
+        sold = self._counted(candidate)
         places = by_place(sold.counts)
         conflicts = list(policy_conflicts(self.registry, candidate))
         for place, counts in places.items():
@@ -142,6 +143,14 @@ class Ledger:
         conflicts += self._along_the_line(sold, places)
         conflicts += self._energy(sold, places)
         return conflicts
+
+    def _counted(self, commitment: Commitment) -> Sold:
+        """A commitment with its counts; who is judged is mostly put next, and counts the same then."""
+        version = self.registry.version
+        last = self._last_counted
+        if last is None or last[0] != version or last[1].commitment is not commitment:
+            last = self._last_counted = (version, Sold(commitment, counts_of(self.registry, commitment)))
+        return last[1]
 
     def things_touched(self, commitment: Commitment) -> set[str]:
         """Things that a commitment counts at, or names."""

@@ -159,6 +159,8 @@ class Registry:
     def sessions_of(self, thing: Thing, start_ms: int, end_ms: int) -> list[Session]:
         """Sessions of a vehicle or charge point that share time with [start_ms, end_ms), in the order of time."""
         there = [s for member in thing.members for s in self._sessions_of.get(member, ())]
+        if not there:
+            return there
         # one that was closed when it began shares time with nothing
         shared = (s for s in there if max(s.start_ms, start_ms) < min(s.end_ms, end_ms))
         return sorted(shared, key=lambda s: s.start_ms)

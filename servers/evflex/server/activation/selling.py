@@ -17,12 +17,13 @@ from evflex.server.activation.keeper import Done, LedgerKeeper, Locks
 from evflex.server.activation.own_commitments import check_ids_of, copy_of, own_commitments, wrong_state
 from evflex.server.activation.refusals import refused
 from evflex.server.activation.times import set_ms, unix_ms
-from evflex.server.activation.turn import Turn, new_id
+from evflex.server.activation.turn import Turn
 from evflex.server.activation.world import ACTIVATED, CONFIRMED, COUNTING, HELD, SUSPENDED, LedgerWorld
 from evflex.server.caller import Caller
 from evflex.server.errors import ServiceError, limit_exceeded
 from evflex.server.fields import check_id, check_request_id, duration_s, refuse
 from evflex.server.store.requests import check_etag
+from evflex.server.unique import new_uuid
 
 MOST_COMMITMENTS = 1_000
 MOST_ROWS = 10_000
@@ -50,7 +51,8 @@ class Selling:
         def work(turn: Turn) -> Done:
             self._check_quota(turn, caller, len(models))
             _check_known(turn.world, caller, models, "commitments")
-            candidates = [_candidate(model, caller, new_id(), turn.next_sequence + i) for i, model in enumerate(models)]
+            first = turn.next_sequence
+            candidates = [_candidate(model, caller, new_uuid(), first + i) for i, model in enumerate(models)]
             conflicts, held = self._admit(turn, request, candidates, turn.now_ms + hold_ms)
             area_id = _area_of(turn.world, candidates[0])
             if conflicts:
@@ -225,8 +227,8 @@ class Selling:
         conflicts: list[Conflict] = []
         held = []
         for wanted, candidate in zip(request.commitments, candidates, strict=True):
-            conflicts += turn.world.ledger.conflicts_of(candidate)
             model = turn.world.ledger.pinned(candidate)
+            conflicts += turn.world.ledger.conflicts_of(model)
             message = _held(turn.world, wanted, model, expire_ms)
             turn.put_commitment(message, model)
             held.append(message)

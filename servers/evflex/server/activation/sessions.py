@@ -13,12 +13,13 @@ from evflex.server.activation.encode import set_rows
 from evflex.server.activation.keeper import Done, LedgerKeeper, Locks
 from evflex.server.activation.refusals import not_owner, refused
 from evflex.server.activation.times import read_ms, set_ms, unix_ms
-from evflex.server.activation.turn import Turn, new_id
+from evflex.server.activation.turn import Turn
 from evflex.server.activation.world import LedgerWorld
 from evflex.server.caller import Caller
 from evflex.server.errors import invalid_field, not_found
 from evflex.server.fields import check_id, check_request_id, refuse
 from evflex.server.store.requests import check_etag
+from evflex.server.unique import new_uuid
 
 _DAY_MS = 86_400_000
 _RELEASED = commitment_pb2.CommitmentState.COMMITMENT_STATE_RELEASED
@@ -52,7 +53,7 @@ class Sessions:
         def work(turn: Turn) -> Done:
             message = resource_pb2.Session()
             message.CopyFrom(request.session)
-            message.session_id = name or new_id()
+            message.session_id = name or new_uuid()
             # of sessions that are long over only the store knows
             known = name in turn.world.sessions or name in turn.world.resources
             if name and (known or self._keeper.store.session(name) is not None):

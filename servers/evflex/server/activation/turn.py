@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-
 from evflex.activation.v1 import audit_pb2, commitment_pb2, policy_pb2, resource_pb2
 from evflex.engine.activation import Suspension
 from evflex.engine.activation.model import Commitment, Conflict
@@ -142,8 +140,3 @@ class Turn:
 
     def _log(self, event: audit_pb2.LedgerEvent, tenant_id: str, area_id: str) -> None:
         self.events.append(NewEvent(tenant_id, area_id, event))
-
-
-def new_id() -> str:
-    """An identifier that nothing else has."""
-    return str(uuid.uuid4())

@@ -18,7 +18,7 @@ from evflex.server.store.activation_tables import (
 from evflex.server.store.database import try_writer_lock
 from evflex.server.store.ledger_rows import Head, LogRow, NewEvent, chained, lines_after
 from evflex.server.store.ledger_state import write_state
-from evflex.server.store.many_rows import Values, insert_missing_of, insert_of
+from evflex.server.store.many_rows import Values, insert_missing_of, insert_of, select_in
 from evflex.server.store.requests import RequestKey, common_values, find_request, request_id_reused
 from evflex.server.store.retention import Retention
 
@@ -81,7 +81,7 @@ class LedgerTurn:
 
     def lock_head(self) -> Head:
         """Where the ledger ends, and will until this turn adds to it; the last lock that is taken."""
-        self._head = self._read_head(_HEAD.with_for_update())  # which SQLite leaves away
+        self._head = self._read_head(_LOCKED_HEAD)
         return self._head
 
     def head(self) -> Head:
@@ -130,11 +130,8 @@ class LedgerTurn:
         """
         if not keys:
             return {}
-        table = activation_requests.c
-        query = sa.select(
-            table.tenant_id, table.request_id, table.method, table.payload_sha256, table.answer
-        ).where(table.request_id.in_([key.request_id for key in keys]))  # fmt: skip
-        rows = {(row.tenant_id, row.request_id): row for row in self._connection.execute(query)}
+        result = select_in(self._connection, _FIND_REQUESTS, [key.request_id for key in keys])
+        rows = {(row.tenant_id, row.request_id): row for row in result}
         found: dict[RequestKey, bytes | ServiceError] = {}
         for key in keys:
             row = rows.get((key.tenant_id, key.request_id))
@@ -180,6 +177,10 @@ def _line_values(row: LogRow) -> Values:
 
 _HEAD: sa.Select[Any] = sa.select(activation_head.c.sequence, activation_head.c.hash).where(
     activation_head.c.shard_id == 0
+)
+_LOCKED_HEAD = _HEAD.with_for_update()  # which SQLite leaves away
+_FIND_REQUESTS = (
+    f"SELECT tenant_id, request_id, method, payload_sha256, answer FROM {activation_requests.name} WHERE request_id"
 )
 _LOCK_RESOURCES = sa.text(
     f"SELECT resource_id FROM {activation_resources.name} WHERE resource_id = ANY(:resource_ids)"

@@ -1,10 +1,10 @@
-"""Statements that write many rows at once, without what a table's own statements cost for each of them."""
+"""Statements that write or find many rows at once, without what a table's own statements cost for each of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -33,6 +33,12 @@ class ManyRows:
         if rows:
             values = [self._values_of(row) for row in rows]
             connection.exec_driver_sql(self._statements[connection.dialect.name], values)
+
+
+def select_in(connection: sa.Connection, query: str, values: Sequence[str]) -> sa.CursorResult[Any]:
+    """Rows whose last column of a query, which ends in its name, is one of some values."""
+    placeholder = _PLACEHOLDERS[connection.dialect.name]
+    return connection.exec_driver_sql(f"{query} IN ({', '.join([placeholder] * len(values))})", tuple(values))
 
 
 def insert_of(table: sa.Table) -> ManyRows:

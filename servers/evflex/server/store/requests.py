@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2
 
 from evflex.server.errors import ServiceError
+from evflex.server.unique import new_hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def common_values(tenant_id: str, area_id: str, now_unix_us: int) -> dict[str, o
 
 def new_etag() -> str:
     """An etag that no other version has."""
-    return uuid.uuid4().hex[:16]
+    return new_hex()
 
 
 def check_etag(what: str, asked: str, present: str) -> None:
