@@ -35,7 +35,7 @@ def export_audit(
 
 
 def _owner(row: LogRow) -> str:
-    """Whose the thing is that a line is about, which another's request may have changed; empty where it is not one's."""
+    """Whose the thing is that a line is about, whoever changed it; empty where it is not one tenant's."""
     event = audit_pb2.LedgerEvent.FromString(row.event)
     change = event.WhichOneof("change")
     if change == "conflict":
