@@ -121,7 +121,7 @@ def running_ledger(
     threads = ThreadPoolExecutor(32)
     server = grpc.server(threads, interceptors=[interceptor])
     servicer = ActivationServicer(settings, FakeEngine(), pool, keeper)
-    activation_service_pb2_grpc.add_ActivationServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+    activation_service_pb2_grpc.add_ActivationServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

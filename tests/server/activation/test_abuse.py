@@ -190,13 +190,17 @@ def test_up_and_down_traded_with_oneself(here: RunningLedger) -> None:
     held(here.agg, sale("site", 1, direction=DOWN, **later))
 
 
+def _group(field: str) -> dict[str, Any]:
+    return {field: "g"}
+
+
 @pytest.mark.parametrize("group", ["exclusive_group", "co_delivery_group"])
 def test_name_of_anothers_group(here: RunningLedger, group: str) -> None:
-    held(here.agg, sale("ev", 6_000, **{group: "g"}))
-    assert kinds(hold(here.rival, sale("ev", 6_000, **{group: "g"}))) == ["CAPACITY_EXCEEDED"]
+    held(here.agg, sale("ev", 6_000, **_group(group)))
+    assert kinds(hold(here.rival, sale("ev", 6_000, **_group(group)))) == ["CAPACITY_EXCEEDED"]
     other = "co_delivery_group" if group == "exclusive_group" else "exclusive_group"
-    assert kinds(hold(here.agg, sale("ev", 6_000, **{other: "g"}))) == ["CAPACITY_EXCEEDED"]
-    held(here.agg, sale("ev", 6_000, **{group: "g"}))
+    assert kinds(hold(here.agg, sale("ev", 6_000, **_group(other)))) == ["CAPACITY_EXCEEDED"]
+    held(here.agg, sale("ev", 6_000, **_group(group)))
 
 
 def test_both_groups_at_once(here: RunningLedger) -> None:

@@ -367,7 +367,7 @@ def test_one_request_of_many_threads_is_done_once(tmp_path: Path, ledger_databas
 def test_other_payloads_of_many_threads_are_refused(here: RunningLedger) -> None:
     request_id = new_id()
     requests = [hold_request(sale("ev", 1 + i), request_id=request_id) for i in range(12)]
-    answers = each_at_once([lambda request=request: here.agg.HoldCommitments(request) for request in requests])
+    answers = each_at_once([partial(here.agg.HoldCommitments, request) for request in requests])
     refused = [answer for answer in answers if isinstance(answer, grpc.RpcError)]
     assert len(refused) == 11
     assert {error.code() for error in refused} == {grpc.StatusCode.ALREADY_EXISTS}

@@ -86,10 +86,10 @@ class Selling:
             for before in own:
                 if before.state not in (HELD, SUSPENDED):
                     raise wrong_state(before, "HELD or SUSPENDED")
+                if unix_ms(before.end_time) <= turn.now_ms:
+                    raise refused("COMMITMENT_OVER", f"{before.commitment_id} is over")
                 model = None
                 if before.state == SUSPENDED:
-                    if unix_ms(before.end_time) <= turn.now_ms:
-                        raise refused("COMMITMENT_OVER", f"{before.commitment_id} is over")
                     model = commitment_of(before)
                     conflicts += turn.world.ledger.conflicts_of(model)
                 message = copy_of(before)
