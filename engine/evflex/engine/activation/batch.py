@@ -9,8 +9,8 @@ from itertools import chain, islice
 import numpy as np
 from numpy.typing import NDArray
 
-from evflex.engine.activation.batch_capacity import Runs, capacity_runs
-from evflex.engine.activation.batch_counts import Counts, count_rows
+from evflex.engine.activation.batch_capacity import Runs, capacity_runs, members_of_runs
+from evflex.engine.activation.batch_counts import ROW, WHO, Counts, count_rows
 from evflex.engine.activation.batch_energy import sessions_at_risk
 from evflex.engine.activation.batch_pairs import Pairs, cascade_pairs, counter_pairs, cross_sale_pairs
 from evflex.engine.activation.capacity_rule import RULES
@@ -24,6 +24,7 @@ from evflex.engine.activation.prepared import PreparedRegistry, is_charging
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+_DIRECTIONS = (Direction.UP, Direction.DOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def check_batch(prepared: PreparedRegistry, columns: Columns, most_conflicts: in
         ConflictKind.CASCADE: cascade_pairs(counts, columns, things, policy),
     }
     tell = _Teller(prepared, columns)
-    exceeded = list(tell.energy(sessions_at_risk(prepared, counts, columns), counts))
+    exceeded = list(tell.energy(sessions_at_risk(prepared, counts), counts))
     broken = np.flatnonzero(_breaks_policy(prepared, columns, policy, side))
     count_by_kind += np.bincount(runs.kind, minlength=len(count_by_kind))
     for kind, found in pairs.items():
@@ -76,7 +77,7 @@ def check_batch(prepared: PreparedRegistry, columns: Columns, most_conflicts: in
     takes_part[columns.commitment[broken]] = True
     told = chain.from_iterable(
         chain(
-            tell.runs(runs, counts, kind),
+            tell.runs(runs, counts, kind, most_conflicts),
             tell.pairs(kind, pairs[kind]) if kind in pairs else (),
             exceeded if kind == ConflictKind.ENERGY_EXCEEDED else (),
             tell.policies(broken) if kind == ConflictKind.POLICY else (),
@@ -88,6 +89,8 @@ def check_batch(prepared: PreparedRegistry, columns: Columns, most_conflicts: in
 
 def _policies(prepared: PreparedRegistry, columns: Columns) -> tuple[IntArray, IntArray]:
     """Policy of each row, and the side that ONE_SIDE lets be sold of those that are not sold yet, (n,)."""
+    if not prepared.registry.policies:
+        return np.maximum(columns.policy, PolicyKind.NONE), np.zeros(len(columns), dtype=np.int64)
     kinds, sides = prepared.policy_kinds(columns.product_ids)
     area = prepared.area_of[columns.name]
     is_new = columns.policy < 0
@@ -99,6 +102,8 @@ def _breaks_policy(prepared: PreparedRegistry, columns: Columns, policy: IntArra
     """Rows that may not be sold by themselves, as :func:`policy_conflicts` has it."""
     session = prepared.session_of[columns.name]
     is_session = session >= 0
+    if not side.any() and not is_session.any():
+        return is_session
     start_ms, end_ms = prepared.session_ms
     inside = np.ones(len(columns), dtype=np.bool_)
     where = session[is_session]
@@ -119,20 +124,21 @@ class _Teller:
         self._names = list(prepared.number_of)
         self._sold: dict[int, Sold] = {}
 
-    def runs(self, runs: Runs, counts: Counts, kind: ConflictKind) -> Iterator[Conflict]:
-        """Capacity conflicts of a kind."""
-        things = self._prepared.thing_ids
-        for k in np.flatnonzero(runs.kind == kind).tolist():
-            bucket, start_ms, end_ms = int(runs.bucket[k]), int(runs.start_ms[k]), int(runs.end_ms[k])
+    def runs(self, runs: Runs, counts: Counts, kind: ConflictKind, most: int) -> Iterator[Conflict]:
+        """The first capacity conflicts of a kind."""
+        things, areas = self._prepared.thing_ids, self._prepared.area_ids
+        chosen = np.flatnonzero(runs.kind == kind)[:most]
+        found = np.stack(
+            [runs.bucket[chosen], runs.start_ms[chosen], runs.end_ms[chosen], runs.excess_w[chosen]], axis=1
+        )
+        members = np.empty((len(chosen), MOST_NAMED), dtype=np.int64)
+        members_of_runs(found, counts.starts, counts.entries, self._columns.commitment, members)
+        for (bucket, start_ms, end_ms, excess_w), numbers in zip(found.tolist(), members.tolist(), strict=True):
             place = bucket // 2
-            first, last = int(counts.starts[bucket]), int(counts.starts[bucket + 1])
-            there = (counts.start_ms[first:last] < end_ms) & (counts.end_ms[first:last] > start_ms)
-            numbers = sorted(set(self._columns.commitment[counts.row[first:last][there]].tolist()))[:MOST_NAMED]
             is_cap = place >= len(things)
-            areas = self._prepared.area_ids
             yield Conflict(
-                kind, "" if is_cap else things[place], start_ms, end_ms, tuple(map(str, numbers)),
-                Direction(bucket % 2 + 1), excess_w=int(runs.excess_w[k]),
+                kind, "" if is_cap else things[place], start_ms, end_ms,
+                tuple(str(number) for number in numbers if number >= 0), _DIRECTIONS[bucket % 2], excess_w=excess_w,
                 area_id=areas[(place - len(things)) % len(areas)] if is_cap else "", rule=RULES[kind],
             )  # fmt: skip
 
@@ -151,8 +157,8 @@ class _Teller:
             session = prepared.registry.sessions[prepared.session_ids[number]]
             rows = []
             for side in prepared.session_sides[:, number].tolist():
-                entries = slice(int(counts.starts[2 * side]), int(counts.starts[2 * side + 1]))
-                rows.append(counts.row[entries][counts.is_direct[entries]])
+                entries = counts.entries[counts.starts[2 * side] : counts.starts[2 * side + 1]]
+                rows.append(entries[entries[:, WHO] & 1 == 1, ROW])
             takers = np.unique(self._columns.commitment[np.concatenate(rows)])
             conflict = energy_exceeded(prepared.registry, session, [self.sold(k) for k in takers.tolist()])
             if conflict is not None:

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from evflex.engine.activation.batch_counts import Counts
+from evflex.engine.activation.batch_counts import END, POWER, ROW, START, WHO, Counts
 from evflex.engine.activation.columns import Columns
 from evflex.engine.activation.model import ConflictKind
 from evflex.engine.activation.prepared import NO_LIMIT_W, PreparedRegistry
@@ -52,15 +52,14 @@ def capacity_runs(counts: Counts, columns: Columns, prepared: PreparedRegistry, 
         prepared: The registry.
         takes_part: Set for commitments that count in a run, (commitments,).
     """
-    load = _without_groups(counts, columns)
+    starts, load = _without_groups(counts, columns)
     limit = counts.limit_w.ravel()
-    buckets = len(limit)
-    order_start, order_end = np.empty(len(load.power_w), dtype=np.int64), np.empty(len(load.power_w), dtype=np.int64)
-    arrays = (load.starts, load.start_ms, load.end_ms, load.power_w, limit, order_start, order_end)
-    sizes = np.zeros(buckets, dtype=np.int64)
+    order = np.empty((2, len(load)), dtype=np.int64)
+    arrays = (starts, load, limit, order[0], order[1])
+    sizes = np.zeros(len(limit), dtype=np.int64)
     empty = np.empty((0, 4), dtype=np.int64)
     with Workers() as workers:
-        shares = _shares(load.starts, workers.count)
+        shares = shares_of(starts, workers.count)
         workers.each(lambda share: sweep(*share, *arrays, sizes, empty, False), shares)
         at = np.concatenate([[0], np.cumsum(sizes)])
         found = np.empty((int(at[-1]), 4), dtype=np.int64)
@@ -68,24 +67,14 @@ def capacity_runs(counts: Counts, columns: Columns, prepared: PreparedRegistry, 
     kind = np.empty(len(found), dtype=np.int64)
     if len(found):
         name_runs(
-            found, counts.starts, counts.row, counts.start_ms, counts.end_ms, counts.is_direct, columns.name,
-            prepared.thing_of[columns.name], columns.commitment, len(prepared.thing_ids), takes_part, kind,
+            found, counts.starts, counts.entries, columns.name, prepared.thing_of, columns.commitment,
+            len(prepared.thing_ids), takes_part, kind,
         )  # fmt: skip
     bucket, start_ms, end_ms, excess_w = np.ascontiguousarray(found.T)
     return Runs(bucket, start_ms, end_ms, excess_w, kind)
 
 
-@dataclass(frozen=True, slots=True)
-class _Load:
-    """What adds up in each bucket."""
-
-    starts: IntArray
-    start_ms: IntArray
-    end_ms: IntArray
-    power_w: IntArray
-
-
-def _shares(starts: IntArray, parts: int) -> list[tuple[int, int]]:
+def shares_of(starts: IntArray, parts: int) -> list[tuple[int, int]]:
     """Ranges of buckets with about as many entries each."""
     buckets = len(starts) - 1
     cuts = np.searchsorted(starts, np.linspace(0, starts[-1], parts + 1)[1:-1])
@@ -93,45 +82,33 @@ def _shares(starts: IntArray, parts: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def _without_groups(counts: Counts, columns: Columns) -> _Load:
-    """Entries as they are, each group of a bucket replaced by its largest over time."""
-    power_w = columns.power_w[counts.row]
-    group = columns.group[counts.row]
-    if not (group >= 0).any():
-        return _Load(counts.starts, counts.start_ms, counts.end_ms, power_w)
-    bucket = np.repeat(np.arange(len(counts.starts) - 1), np.diff(counts.starts))
+def _without_groups(counts: Counts, columns: Columns) -> tuple[IntArray, IntArray]:
+    """Ranges and entries as they are, each group of a bucket replaced by its largest over time."""
+    if not (columns.group >= 0).any():
+        return counts.starts, counts.entries
+    row = counts.entries[:, ROW]
+    group = columns.group[row]
     is_grouped = group >= 0
-    rows = counts.row[is_grouped]
-    keys = (group[is_grouped], columns.aggregator[rows], bucket[is_grouped])
-    order = np.flatnonzero(is_grouped)[np.lexsort(keys)]
-    changed = np.zeros(len(order), dtype=np.bool_)
-    for key in keys:
-        in_order = key[np.lexsort(keys)]
-        changed[1:] |= in_order[1:] != in_order[:-1]
-    changed[0] = True
-    cuts = [*np.flatnonzero(changed).tolist(), len(order)]
+    bucket = np.repeat(np.arange(len(counts.starts) - 1), np.diff(counts.starts))
+    keys = np.stack([bucket[is_grouped], columns.aggregator[row[is_grouped]], group[is_grouped]])
+    by_key = np.lexsort(keys[::-1])
+    members, keys = np.flatnonzero(is_grouped)[by_key], keys[:, by_key]
+    cuts = [0, *(np.flatnonzero((keys[:, 1:] != keys[:, :-1]).any(axis=0)) + 1).tolist(), len(members)]
     pieces: list[tuple[int, int, int, int]] = []
     for first, last in pairwise(cuts):
-        members = order[first:last]
-        entries = [
-            (int(columns.commitment[counts.row[j]]), int(counts.start_ms[j]), int(counts.end_ms[j]), int(power_w[j]))
-            for j in members.tolist()
-        ]
-        pieces += [(int(bucket[members[0]]), *piece) for piece in _largest(entries)]
-    extra = np.array(pieces, dtype=np.int64).reshape(-1, 4)
-    whole = ~is_grouped
-    all_buckets = np.concatenate([bucket[whole], extra[:, 0]])
+        entries = counts.entries[members[first:last]]
+        own = columns.commitment[entries[:, ROW]]
+        largest = _largest([(k, *entry) for k, entry in zip(own.tolist(), entries[:, :3].tolist(), strict=True)])
+        pieces += [(int(keys[0, first]), *piece) for piece in largest]
+    table = np.array(pieces, dtype=np.int64).reshape(-1, 4)
+    load = np.concatenate([counts.entries[~is_grouped], np.pad(table[:, 1:], ((0, 0), (0, 2)))])
+    all_buckets = np.concatenate([bucket[~is_grouped], table[:, 0]])
     by_bucket = np.argsort(all_buckets, kind="stable")
     starts = np.searchsorted(all_buckets[by_bucket], np.arange(len(counts.starts))).astype(np.int64)
-    return _Load(
-        starts,
-        np.concatenate([counts.start_ms[whole], extra[:, 1]])[by_bucket],
-        np.concatenate([counts.end_ms[whole], extra[:, 2]])[by_bucket],
-        np.concatenate([power_w[whole], extra[:, 3]])[by_bucket],
-    )
+    return starts, load[by_bucket]
 
 
-def _largest(entries: Sequence[tuple[int, int, int, int]]) -> list[tuple[int, int, int]]:
+def _largest(entries: Sequence[tuple[int, ...]]) -> list[tuple[int, int, int]]:
     """Largest over time of commitments whose entries (commitment, start, end, power) add up; start, end and power."""
     by_commitment: dict[int, list[tuple[int, int, int]]] = {}
     for commitment, start, end, power in entries:
@@ -166,9 +143,7 @@ def sweep(
     low: int,
     high: int,
     starts: IntArray,
-    start: IntArray,
-    end: IntArray,
-    power: IntArray,
+    entries: IntArray,
     limit: IntArray,
     order_start: IntArray,
     order_end: IntArray,
@@ -180,6 +155,7 @@ def sweep(
 
     The first pass keeps the order of starts and ends in ``order_start`` and ``order_end`` for the second.
     """
+    start, end, power = entries[:, START], entries[:, END], entries[:, POWER]
     for bucket in range(low, high):
         first, last = starts[bucket], starts[bucket + 1]
         most = limit[bucket]
@@ -222,10 +198,7 @@ def sweep(
 def name_runs(
     found: IntArray,
     starts: IntArray,
-    row: IntArray,
-    start: IntArray,
-    end: IntArray,
-    is_direct: BoolArray,
+    entries: IntArray,
     name: IntArray,
     thing: IntArray,
     commitment: IntArray,
@@ -234,7 +207,8 @@ def name_runs(
     kind: IntArray,
 ) -> None:
     """Tell of each run what it is, and mark the commitments that count in it."""
-    order = np.empty(len(row), dtype=np.int64)
+    start, end = entries[:, START], entries[:, END]
+    order = np.empty(len(entries), dtype=np.int64)
     bucket, longest = -1, 0
     for r in range(len(found)):
         first, last = starts[found[r, 0]], starts[found[r, 0] + 1]
@@ -260,18 +234,40 @@ def name_runs(
             i += 1
             if end[j] <= begins:
                 continue
-            takes_part[commitment[row[j]]] = True
-            if not is_direct[j]:
+            row = entries[j, ROW]
+            takes_part[commitment[row]] = True
+            if not entries[j, WHO] & 1:
                 has_lower = True
-            elif thing[row[j]] == bucket // 2:
-                several |= only_name >= 0 and only_name != name[row[j]]
-                only_name = name[row[j]]
+            elif thing[name[row]] == bucket // 2:
+                several |= only_name >= 0 and only_name != name[row]
+                only_name = name[row]
         if bucket >= 2 * things:
             kind[r] = _CAP
         elif has_lower:
             kind[r] = _CASCADE
         else:
             kind[r] = _ALIAS if several else _CAPACITY
+
+
+@kernel
+def members_of_runs(
+    found: IntArray, starts: IntArray, entries: IntArray, commitment: IntArray, members: IntArray
+) -> None:
+    """Write the first commitments that count in each run, (runs, most); -1 where there are no more."""
+    members[:] = -1
+    for r in range(len(members)):
+        n = 0
+        # entries of a bucket stand in the order of rows, and so of commitments
+        for j in range(starts[found[r, 0]], starts[found[r, 0] + 1]):
+            if entries[j, START] >= found[r, 2] or entries[j, END] <= found[r, 1]:
+                continue
+            own = commitment[entries[j, ROW]]
+            if n and members[r, n - 1] == own:
+                continue
+            members[r, n] = own
+            n += 1
+            if n == members.shape[1]:
+                break
 
 
 @inner_kernel

@@ -17,28 +17,26 @@ BoolArray = NDArray[np.bool_]
 _EV = int(ResourceKind.EV)
 
 
+# Columns of an entry; what is read together stands together, for most of the time goes into fetching it.
+START, END, POWER, ROW, WHO = range(5)
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Entries by bucket, a place and a direction: bucket 2 p upward and 2 p + 1 downward of place p.
 
-    Places are things, and behind them the caps of aggregators in areas. Entries of bucket k are
-    ``starts[k]:starts[k + 1]`` of all other arrays.
+    Places are things, and behind them the caps of aggregators in areas.
 
     Attributes:
         limit_w: Most that may count, (places, 2); ``NO_LIMIT_W`` for no limit.
-        starts: Ranges, (buckets + 1,).
-        row: Row of the batch.
-        start_ms: Start.
-        end_ms: End.
-        is_direct: Whether the row counts directly.
+        starts: Entries of bucket k are ``starts[k]:starts[k + 1]``, (buckets + 1,).
+        entries: Start and end in ms, power in W, row of the batch, and four times the aggregator, two more where
+            counter-activation is declared and one more where the row counts directly, (entries, 5).
     """
 
     limit_w: IntArray
     starts: IntArray
-    row: IntArray
-    start_ms: IntArray
-    end_ms: IntArray
-    is_direct: BoolArray
+    entries: IntArray
 
 
 def count_rows(prepared: PreparedRegistry, columns: Columns, policy: IntArray) -> Counts:
@@ -52,30 +50,28 @@ def count_rows(prepared: PreparedRegistry, columns: Columns, policy: IntArray) -
     things = len(prepared.thing_ids)
     session = prepared.session_of[columns.name]
     thing = prepared.thing_of[columns.name]
-    is_bound = (session < 0) & is_charging(prepared.kind[thing]) & (policy == PolicyKind.SESSION)
+    is_bound = (policy == PolicyKind.SESSION) & (session < 0) & is_charging(prepared.kind[thing])
     caps = prepared.cap_w()
-    areas = prepared.area_of[columns.name]
     places = things + len(caps) * len(columns.aggregator_ids)
-    has_cap = caps[areas] < NO_LIMIT_W
-    cap_place = np.where(has_cap, things + columns.aggregator * len(caps) + areas, -1)
+    cap_place = np.full(len(columns), -1, dtype=np.int64)
+    if (caps < NO_LIMIT_W).any():
+        areas = prepared.area_of[columns.name]
+        cap_place = np.where(caps[areas] < NO_LIMIT_W, things + columns.aggregator * len(caps) + areas, -1)
     limit_w = np.full((places, 2), NO_LIMIT_W, dtype=np.int64)
     limit_w[:things] = prepared.headroom_w.T
     if len(caps):
         limit_w[things:] = np.tile(caps, len(columns.aggregator_ids))[:, None]
-    world = (
+    arguments = (
         prepared.kind, prepared.place_starts, prepared.places, prepared.session_sides, prepared.session_ms,
-        prepared.own_starts, prepared.own_sessions,
+        prepared.own_starts, prepared.own_sessions, thing, session, is_bound, columns.start_ms, columns.end_ms,
+        columns.power_w, columns.direction, 4 * columns.aggregator + 2 * columns.is_declared, cap_place,
     )  # fmt: skip
-    batch = (thing, session, is_bound, columns.start_ms, columns.end_ms, columns.direction, cap_place)
     sizes = np.zeros(2 * places + 1, dtype=np.int64)
-    nothing, no_flags = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.bool_)
-    expand(*world, *batch, sizes, nothing, nothing, nothing, no_flags, False)
+    expand(*arguments, sizes, np.empty((0, 5), dtype=np.int64), False)
     starts = np.concatenate([[0], np.cumsum(sizes[:-1])]).astype(np.int64)
-    n = int(starts[-1])
-    row, start_ms, end_ms = (np.empty(n, dtype=np.int64) for _ in range(3))
-    is_direct = np.empty(n, dtype=np.bool_)
-    expand(*world, *batch, starts.copy(), row, start_ms, end_ms, is_direct, True)
-    return Counts(limit_w, starts, row, start_ms, end_ms, is_direct)
+    entries = np.empty((int(starts[-1]), 5), dtype=np.int64)
+    expand(*arguments, starts.copy(), entries, True)
+    return Counts(limit_w, starts, entries)
 
 
 @kernel
@@ -92,13 +88,12 @@ def expand(
     is_bound: BoolArray,
     start: IntArray,
     end: IntArray,
+    power: IntArray,
     direction: IntArray,
+    who: IntArray,
     cap_place: IntArray,
     at: IntArray,
-    out_row: IntArray,
-    out_start: IntArray,
-    out_end: IntArray,
-    out_direct: BoolArray,
+    out: IntArray,
     writes: bool,
 ) -> None:
     """Go through all entries of all rows: add to the sizes ``at`` of the buckets, or write where ``at`` says."""
@@ -106,8 +101,8 @@ def expand(
         shift = direction[k] - 1
         if session[k] >= 0:
             _in_session(
-                session[k], start[k], end[k], k, shift, cap_place[k], place_starts, places, sides, session_ms,
-                at, out_row, out_start, out_end, out_direct, writes,
+                session[k], start[k], end[k], power[k], k, who[k], shift, cap_place[k], place_starts, places, sides,
+                session_ms, at, out, writes,
             )  # fmt: skip
             continue
         own = thing[k]
@@ -118,23 +113,17 @@ def expand(
                 if session_ms[0, s] >= end[k]:
                     break
                 _in_session(
-                    s, start[k], end[k], k, shift, cap_place[k], place_starts, places, sides, session_ms,
-                    at, out_row, out_start, out_end, out_direct, writes,
+                    s, start[k], end[k], power[k], k, who[k], shift, cap_place[k], place_starts, places, sides,
+                    session_ms, at, out, writes,
                 )  # fmt: skip
             continue
         if start[k] >= end[k]:
             continue
         low, high = place_starts[own], place_starts[own + 1]
         for j in range(low, high):
-            _put(
-                2 * places[j] + shift, k, start[k], end[k], j == low, at, out_row, out_start, out_end, out_direct,
-                writes,
-            )  # fmt: skip
+            _put(2 * places[j] + shift, start[k], end[k], power[k], k, who[k] + (j == low), at, out, writes)
         if cap_place[k] >= 0:
-            _put(
-                2 * cap_place[k] + shift, k, start[k], end[k], False, at, out_row, out_start, out_end, out_direct,
-                writes,
-            )  # fmt: skip
+            _put(2 * cap_place[k] + shift, start[k], end[k], power[k], k, who[k], at, out, writes)
         if kind[own] != _EV:
             continue
         for j in range(first, own_starts[own + 1]):
@@ -147,10 +136,7 @@ def expand(
             point = sides[1, s]
             for i in range(place_starts[point], place_starts[point + 1]):
                 if not _holds(places, low + 1, high, places[i]):
-                    _put(
-                        2 * places[i] + shift, k, begins, ends, False, at, out_row, out_start, out_end, out_direct,
-                        writes,
-                    )  # fmt: skip
+                    _put(2 * places[i] + shift, begins, ends, power[k], k, who[k], at, out, writes)
 
 
 @inner_kernel
@@ -158,7 +144,9 @@ def _in_session(
     s: int,
     start: int,
     end: int,
+    power: int,
     k: int,
+    who: int,
     shift: int,
     cap_place: int,
     place_starts: IntArray,
@@ -166,10 +154,7 @@ def _in_session(
     sides: IntArray,
     session_ms: IntArray,
     at: IntArray,
-    out_row: IntArray,
-    out_start: IntArray,
-    out_end: IntArray,
-    out_direct: BoolArray,
+    out: IntArray,
     writes: bool,
 ) -> None:
     """Entries of a row that counts as a session."""
@@ -178,36 +163,26 @@ def _in_session(
         return
     vehicle, point = sides[0, s], sides[1, s]
     low, high = place_starts[vehicle] + 1, place_starts[vehicle + 1]
-    _put(2 * vehicle + shift, k, begins, ends, True, at, out_row, out_start, out_end, out_direct, writes)
-    _put(2 * point + shift, k, begins, ends, True, at, out_row, out_start, out_end, out_direct, writes)
+    _put(2 * vehicle + shift, begins, ends, power, k, who + 1, at, out, writes)
+    _put(2 * point + shift, begins, ends, power, k, who + 1, at, out, writes)
     for i in range(low, high):
         if places[i] != point:
-            _put(2 * places[i] + shift, k, begins, ends, False, at, out_row, out_start, out_end, out_direct, writes)
+            _put(2 * places[i] + shift, begins, ends, power, k, who, at, out, writes)
     for i in range(place_starts[point] + 1, place_starts[point + 1]):
         if places[i] != vehicle and not _holds(places, low, high, places[i]):
-            _put(2 * places[i] + shift, k, begins, ends, False, at, out_row, out_start, out_end, out_direct, writes)
+            _put(2 * places[i] + shift, begins, ends, power, k, who, at, out, writes)
     if cap_place >= 0:
-        _put(2 * cap_place + shift, k, begins, ends, False, at, out_row, out_start, out_end, out_direct, writes)
+        _put(2 * cap_place + shift, begins, ends, power, k, who, at, out, writes)
 
 
 @inner_kernel
 def _put(
-    bucket: int,
-    k: int,
-    start: int,
-    end: int,
-    is_direct: bool,
-    at: IntArray,
-    out_row: IntArray,
-    out_start: IntArray,
-    out_end: IntArray,
-    out_direct: BoolArray,
-    writes: bool,
+    bucket: int, start: int, end: int, power: int, k: int, who: int, at: IntArray, out: IntArray, writes: bool
 ) -> None:
     j = at[bucket]
     at[bucket] = j + 1
     if writes:
-        out_row[j], out_start[j], out_end[j], out_direct[j] = k, start, end, is_direct
+        out[j, START], out[j, END], out[j, POWER], out[j, ROW], out[j, WHO] = start, end, power, k, who
 
 
 @inner_kernel

@@ -5,18 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from evflex.engine.activation.batch_counts import Counts
-from evflex.engine.activation.columns import Columns
+from evflex.engine.activation.batch_counts import END, POWER, START, WHO, Counts
 from evflex.engine.activation.model import OPEN_END_MS
 from evflex.engine.activation.prepared import PreparedRegistry
 from evflex.engine.kernels import kernel
 
 IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 _W_MS_PER_WH = 3.6e6
 
 
-def sessions_at_risk(prepared: PreparedRegistry, counts: Counts, columns: Columns) -> IntArray:
+def sessions_at_risk(prepared: PreparedRegistry, counts: Counts) -> IntArray:
     """Numbers of the open sessions from which upward sales, all added up, take more than there is to spare."""
     sessions = list(prepared.registry.sessions.values())
     needy = [k for k, s in enumerate(sessions) if s.has_need and s.end_ms == OPEN_END_MS]
@@ -31,10 +29,7 @@ def sessions_at_risk(prepared: PreparedRegistry, counts: Counts, columns: Column
     # a margin of one Wh for rounding: what is left here is judged exactly
     spare_w_ms = max_charge_w * (departure_ms - start_ms) - (energy_wh + 1.0) * _W_MS_PER_WH
     taken_w_ms = np.zeros(len(numbers))
-    add_taken(
-        prepared.session_sides[:, numbers], start_ms, departure_ms, counts.starts, counts.row, counts.start_ms,
-        counts.end_ms, counts.is_direct, columns.power_w, taken_w_ms,
-    )  # fmt: skip
+    add_taken(prepared.session_sides[:, numbers], start_ms, departure_ms, counts.starts, counts.entries, taken_w_ms)
     return numbers[(taken_w_ms > 0.0) & (taken_w_ms > spare_w_ms)]
 
 
@@ -44,11 +39,7 @@ def add_taken(
     begins: IntArray,
     departs: IntArray,
     starts: IntArray,
-    row: IntArray,
-    start: IntArray,
-    end: IntArray,
-    is_direct: BoolArray,
-    power: IntArray,
+    entries: IntArray,
     taken: NDArray[np.float64],
 ) -> None:
     """Add up power times time of what counts upward and directly at either side until departure."""
@@ -56,6 +47,6 @@ def add_taken(
         for side in range(2):
             bucket = 2 * sides[side, s]
             for j in range(starts[bucket], starts[bucket + 1]):
-                overlap = min(end[j], departs[s]) - max(start[j], begins[s])
-                if is_direct[j] and overlap > 0:
-                    taken[s] += float(power[row[j]]) * overlap
+                overlap = min(entries[j, END], departs[s]) - max(entries[j, START], begins[s])
+                if entries[j, WHO] & 1 and overlap > 0:
+                    taken[s] += float(entries[j, POWER]) * overlap

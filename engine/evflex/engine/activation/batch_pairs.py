@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evflex.engine.activation.batch_capacity import sort_range
-from evflex.engine.activation.batch_counts import Counts
+from evflex.engine.activation.batch_capacity import shares_of, sort_range
+from evflex.engine.activation.batch_counts import END, ROW, START, WHO, Counts
 from evflex.engine.activation.columns import Columns
 from evflex.engine.activation.model import PolicyKind, ResourceKind
-from evflex.engine.activation.prepared import PreparedRegistry
+from evflex.engine.activation.prepared import PreparedRegistry, is_charging
 from evflex.engine.kernels import inner_kernel, kernel
+from evflex.engine.workers import Workers
 
 IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 _SAME = int(PolicyKind.SAME_AGGREGATOR)
+_EV = int(ResourceKind.EV)
+_FEW = 32
 _NO_CASCADE = int(PolicyKind.NO_CASCADE)
 
 
@@ -40,214 +43,244 @@ class Pairs:
 
 def cross_sale_pairs(prepared: PreparedRegistry, columns: Columns, policy: IntArray) -> Pairs:
     """Commitments on the vehicle and on the charge point of a session, at an instant of it."""
+    if not len(prepared.session_ids):
+        return _pairs(np.empty((0, 3), dtype=np.int64), columns)
+    things = len(prepared.thing_ids)
     thing = prepared.thing_of[columns.name]
-    is_sold = (thing >= 0) & (policy != PolicyKind.SESSION) & (columns.start_ms < columns.end_ms)
-    kind = prepared.kind[thing]
-    vehicles = _by_thing(columns, thing, is_sold & (kind == ResourceKind.EV), len(prepared.thing_ids))
-    points = _by_thing(columns, thing, is_sold & (kind == ResourceKind.CHARGE_POINT), len(prepared.thing_ids))
-    arrays = (
-        prepared.session_sides, prepared.session_ms, *vehicles, *points, columns.start_ms, columns.end_ms,
-        columns.aggregator, policy, columns.commitment,
+    is_side = (thing >= 0) & is_charging(prepared.kind[thing])
+    is_sold = is_side & (policy != PolicyKind.SESSION) & (columns.start_ms < columns.end_ms)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(thing[is_sold], minlength=things))]).astype(np.int64)
+    sold, longest = np.empty((int(starts[-1]), 4), dtype=np.int64), np.zeros(things, dtype=np.int64)
+    sort_sold(
+        np.flatnonzero(is_sold), thing, columns.start_ms, columns.end_ms, columns.commitment, columns.aggregator,
+        policy, starts, sold, longest,
     )  # fmt: skip
-    # room for as many pairs as there are rows, which is mostly enough, saves a pass that only counts
-    found = np.empty((len(columns), 3), dtype=np.int64)
-    n = cross_pairs(*arrays, found)
-    if n > len(found):
-        found = np.empty((n, 3), dtype=np.int64)
-        cross_pairs(*arrays, found)
-    return _distinct(found[:n])
+    arrays = (
+        prepared.kind, prepared.own_starts, prepared.own_sessions, prepared.session_sides, prepared.session_ms, starts,
+        sold, longest,
+    )  # fmt: skip
+    with Workers() as workers:
+        shares = shares_of(prepared.own_starts, workers.count)
+        found = workers.each(lambda share: _grown(lambda room: cross_pairs(*share, *arrays, room), len(sold)), shares)
+    return _pairs(np.concatenate(found), columns)
 
 
 def counter_pairs(counts: Counts, columns: Columns, things: int) -> Pairs:
     """Commitments of both directions at a thing, at least one of which counts there directly."""
-    return _line_pairs(counts, columns, things, columns.is_declared, np.zeros(len(columns), dtype=np.int64), True)
+    return _line_pairs(counts, columns, things, np.zeros(0, dtype=np.int64), True)
 
 
 def cascade_pairs(counts: Counts, columns: Columns, things: int, policy: IntArray) -> Pairs:
     """Commitments of which one counts directly at a thing and the other from below, under NO_CASCADE."""
     if not (policy == PolicyKind.NO_CASCADE).any():
-        return _distinct(np.empty((0, 3), dtype=np.int64))
-    return _line_pairs(counts, columns, things, columns.is_declared, policy, False)
+        return _pairs(np.empty((0, 3), dtype=np.int64), columns)
+    return _line_pairs(counts, columns, things, policy, False)
 
 
-def _line_pairs(
-    counts: Counts, columns: Columns, things: int, is_declared: BoolArray, policy: IntArray, opposite: bool
-) -> Pairs:
-    order = np.empty(len(counts.row), dtype=np.int64)
-    arrays = (
-        things, counts.starts, counts.row, counts.start_ms, counts.end_ms, counts.is_direct, columns.aggregator,
-        is_declared, policy, columns.commitment, opposite, order,
-    )  # fmt: skip
-    found = np.empty((line_pairs(*arrays, np.empty((0, 3), dtype=np.int64)), 3), dtype=np.int64)
-    if len(found):
-        line_pairs(*arrays, found)
-    return _distinct(found)
+def _line_pairs(counts: Counts, columns: Columns, things: int, policy: IntArray, opposite: bool) -> Pairs:
+    order = np.empty(len(counts.entries), dtype=np.int64)
+
+    def find(share: tuple[int, int]) -> IntArray:
+        low, high = share
+        return _grown(
+            lambda room: line_pairs(
+                low, high, counts.starts, counts.entries, policy, columns.commitment, opposite, order, room
+            ),
+            0,
+        )
+
+    with Workers() as workers:
+        # both directions of a thing are looked at together
+        shares = shares_of(counts.starts[: 2 * things + 1 : 2], workers.count)
+        found = workers.each(find, shares)
+    return _pairs(np.concatenate(found), columns)
 
 
-def _by_thing(columns: Columns, thing: IntArray, wanted: BoolArray, things: int) -> tuple[IntArray, IntArray, IntArray]:
-    """Rows of each thing in the order of their starts: ranges, rows, and the longest row of each thing."""
-    rows = np.flatnonzero(wanted)
-    counts = np.bincount(thing[rows], minlength=things)
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    ordered, longest = np.empty(len(rows), dtype=np.int64), np.zeros(things, dtype=np.int64)
-    order_rows(rows, thing, columns.start_ms, columns.end_ms, starts, ordered, longest)
-    return starts, ordered, longest
+def _grown(find: Callable[[IntArray], int], guess: int) -> IntArray:
+    """What a kernel finds that tells how much that is, and writes it as far as there is room; mostly in one pass."""
+    found = np.empty((guess, 3), dtype=np.int64)
+    n = find(found)
+    if n > guess:
+        found = np.empty((n, 3), dtype=np.int64)
+        find(found)
+    return found[:n]
 
 
-def _distinct(found: IntArray) -> Pairs:
-    """Each pair once, whichever way round it meets, in the order of where, first and second."""
-    if len(found):
-        found[:, :2].sort(axis=1)
+def _pairs(found: IntArray, columns: Columns) -> Pairs:
+    """Each pair once, whichever way round it meets."""
+    found[:, :2].sort(axis=1)
+    is_pooled = len(columns) and len(columns) > columns.commitment[-1] + 1
+    if is_pooled and len(found):  # else each is found once
         found = found[np.lexsort((found[:, 1], found[:, 0], found[:, 2]))]
         is_new = np.ones(len(found), dtype=np.bool_)
         is_new[1:] = (found[1:] != found[:-1]).any(axis=1)
         found = found[is_new]
-    return Pairs(*(np.ascontiguousarray(found[:, k]) for k in range(3)))
+    return Pairs(*np.ascontiguousarray(found.T))
 
 
 @kernel
-def order_rows(
+def sort_sold(
     rows: IntArray,
     thing: IntArray,
     start: IntArray,
     end: IntArray,
+    commitment: IntArray,
+    aggregator: IntArray,
+    policy: IntArray,
     starts: IntArray,
-    ordered: IntArray,
+    sold: IntArray,
     longest: IntArray,
 ) -> None:
-    """Put rows into the range of their thing, sorted by start."""
+    """Put what is sold into the range of its thing, sorted by start: start, end, commitment, and twice the aggregator.
+
+    One more than that where the row is sold under SAME_AGGREGATOR.
+    """
     at = starts.copy()
     for row in rows:
         t = thing[row]
-        ordered[at[t]] = row
-        at[t] += 1
+        first, j = starts[t], at[t]
+        at[t] = j + 1
         longest[t] = max(longest[t], end[row] - start[row])
-    keys = np.empty(len(ordered), dtype=np.int64)
-    for k in range(len(ordered)):
-        keys[k] = start[ordered[k]]
-    order = np.empty(len(ordered), dtype=np.int64)
-    before = ordered.copy()
+        if j - first < _FEW:
+            while j > first and sold[j - 1, 0] > start[row]:
+                for c in range(4):  # a row at once would make an array of each
+                    sold[j, c] = sold[j - 1, c]
+                j -= 1
+        sold[j, 0], sold[j, 1], sold[j, 2] = start[row], end[row], commitment[row]
+        sold[j, 3] = 2 * aggregator[row] + (policy[row] == _SAME)
+    order = np.empty(0, dtype=np.int64)
     for t in range(len(starts) - 1):
-        sort_range(keys, starts[t], starts[t + 1], order)
-        for k in range(starts[t], starts[t + 1]):
-            ordered[k] = before[order[k]]
+        first, last = starts[t], starts[t + 1]
+        if last - first > _FEW:  # the first of them are in order, the others as they came
+            if not len(order):
+                order = np.empty(len(sold), dtype=np.int64)
+            sort_range(sold[:, 0], first, last, order)
+            sold[first:last] = sold[order[first:last]]
 
 
 @kernel
 def cross_pairs(
+    low: int,
+    high: int,
+    kind: IntArray,
+    own_starts: IntArray,
+    own_sessions: IntArray,
     sides: IntArray,
     session_ms: IntArray,
-    ev_starts: IntArray,
-    ev_rows: IntArray,
-    ev_longest: IntArray,
-    cp_starts: IntArray,
-    cp_rows: IntArray,
-    cp_longest: IntArray,
-    start: IntArray,
-    end: IntArray,
-    aggregator: IntArray,
-    policy: IntArray,
-    commitment: IntArray,
+    starts: IntArray,
+    sold: IntArray,
+    longest: IntArray,
     found: IntArray,
 ) -> int:
-    """Rows on both sides of each session that meet in it; the number of them, written as far as ``found`` has room."""
-    n = 0
-    room = len(found)
-    for s in range(sides.shape[1]):
-        vehicle, point = sides[0, s], sides[1, s]
-        if ev_starts[vehicle] == ev_starts[vehicle + 1] or cp_starts[point] == cp_starts[point + 1]:
+    """What meets in the sessions of the vehicles low to high; the number, written as far as ``found`` has room."""
+    n, room = 0, len(found)
+    for vehicle in range(low, high):
+        if kind[vehicle] != _EV or starts[vehicle] == starts[vehicle + 1]:
             continue
-        begins, ends = session_ms[0, s], session_ms[1, s]
-        for i in range(
-            _first_after(ev_rows, start, ev_starts[vehicle], ev_starts[vehicle + 1], begins - ev_longest[vehicle]),
-            ev_starts[vehicle + 1],
-        ):
-            a = ev_rows[i]
-            if start[a] >= ends:
-                break
-            first, last = max(start[a], begins), min(end[a], ends)
-            if first >= last:
+        for k in range(own_starts[vehicle], own_starts[vehicle + 1]):
+            s = own_sessions[k]
+            point = sides[1, s]
+            if starts[point] == starts[point + 1]:
                 continue
-            for j in range(
-                _first_after(cp_rows, start, cp_starts[point], cp_starts[point + 1], first - cp_longest[point]),
-                cp_starts[point + 1],
-            ):
-                b = cp_rows[j]
-                if start[b] >= last:
+            begins, ends = session_ms[0, s], session_ms[1, s]
+            for a in range(starts[vehicle], starts[vehicle + 1]):
+                if sold[a, 0] >= ends:
                     break
-                if end[b] <= first:
+                first, last = max(sold[a, 0], begins), min(sold[a, 1], ends)
+                if first >= last:
                     continue
-                if aggregator[a] == aggregator[b] and policy[a] == _SAME and policy[b] == _SAME:
-                    continue
-                if n < room:
-                    found[n, 0], found[n, 1], found[n, 2] = commitment[a], commitment[b], s
-                n += 1
+                for b in range(
+                    _first_after(sold, starts[point], starts[point + 1], first - longest[point]), starts[point + 1]
+                ):
+                    if sold[b, 0] >= last:
+                        break
+                    # one aggregator, and both under SAME_AGGREGATOR
+                    if sold[b, 1] <= first or (sold[a, 3] == sold[b, 3] and sold[a, 3] & 1):
+                        continue
+                    if n < room:
+                        found[n, 0], found[n, 1], found[n, 2] = sold[a, 2], sold[b, 2], s
+                    n += 1
     return n
 
 
 @kernel
 def line_pairs(
-    things: int,
+    low: int,
+    high: int,
     starts: IntArray,
-    row: IntArray,
-    start: IntArray,
-    end: IntArray,
-    is_direct: BoolArray,
-    aggregator: IntArray,
-    is_declared: BoolArray,
+    entries: IntArray,
     policy: IntArray,
     commitment: IntArray,
     opposite: bool,
     order: IntArray,
     found: IntArray,
 ) -> int:
-    """Direct entries of each thing with others there at the same instant; their number, written where there is room.
+    """Direct entries of the things low to high with others at the same instant; the number, written as far as room is.
 
     ``opposite``: with all of the other direction, unless declared. Else: with those from below, under NO_CASCADE.
     """
-    n = 0
-    writes = len(found) > 0
-    for bucket in range(2 * things):
+    n, room = 0, len(found)
+    start = entries[:, START]
+    for bucket in range(2 * low, 2 * high):
         first, last = starts[bucket], starts[bucket + 1]
-        others = bucket ^ 1
-        if first == last or (opposite and starts[others] == starts[others + 1]):
+        if first == last:
             continue
         for other in range(2 * (bucket // 2), 2 * (bucket // 2) + 2):
-            if opposite and other == bucket:
+            begin, end = starts[other], starts[other + 1]
+            if begin == end or (opposite and (other == bucket or _all_declared(entries, first, last, begin, end))):
                 continue
-            low, high = starts[other], starts[other + 1]
-            sort_range(start, low, high, order)
+            sort_range(start, begin, end, order)
             longest = 0
-            for j in range(low, high):
-                longest = max(longest, end[j] - start[j])
+            for j in range(begin, end):
+                longest = max(longest, entries[j, END] - entries[j, START])
             for i in range(first, last):
-                if not is_direct[i]:
+                if not entries[i, WHO] & 1:
                     continue
-                a = row[i]
-                for k in range(_first_after(order, start, low, high, start[i] - longest), high):
+                k = begin
+                stop = end
+                while k < stop:  # the first that may still run
+                    middle = (k + stop) // 2
+                    if start[order[middle]] <= entries[i, START] - longest:
+                        k = middle + 1
+                    else:
+                        stop = middle
+                while k < end and start[order[k]] < entries[i, END]:
                     j = order[k]
-                    if start[j] >= end[i]:
-                        break
-                    if end[j] <= start[i]:
+                    k += 1
+                    if entries[j, END] <= entries[i, START]:
                         continue
-                    b = row[j]
+                    a, b = entries[i, ROW], entries[j, ROW]
                     if opposite:
-                        if aggregator[a] == aggregator[b] and is_declared[a] and is_declared[b]:
+                        # one aggregator, and both declared; or both direct, and met the other way round
+                        same = entries[i, WHO] >> 1 == entries[j, WHO] >> 1 and entries[i, WHO] & 2
+                        if same or (entries[j, WHO] & 1 and bucket & 1):
                             continue
-                    elif is_direct[j] or (policy[a] != _NO_CASCADE and policy[b] != _NO_CASCADE):
+                    elif entries[j, WHO] & 1 or (policy[a] != _NO_CASCADE and policy[b] != _NO_CASCADE):
                         continue
-                    if writes:
+                    if n < room:
                         found[n, 0], found[n, 1], found[n, 2] = commitment[a], commitment[b], bucket // 2
                     n += 1
     return n
 
 
 @inner_kernel
-def _first_after(order: IntArray, start: IntArray, low: int, high: int, instant: int) -> int:
+def _all_declared(entries: IntArray, first: int, last: int, begin: int, end: int) -> bool:
+    """Whether all entries of two buckets are one aggregator's, and declared."""
+    who = entries[first, WHO] >> 1
+    same = who & 1 == 1
+    for j in range(first, last):
+        same = same and entries[j, WHO] >> 1 == who
+    for j in range(begin, end):
+        same = same and entries[j, WHO] >> 1 == who
+    return same
+
+
+@inner_kernel
+def _first_after(sold: IntArray, low: int, high: int, instant: int) -> int:
     """First place in a range sorted by start that begins after an instant."""
     while low < high:
         middle = (low + high) // 2
-        if start[order[middle]] <= instant:
+        if sold[middle, 0] <= instant:
             low = middle + 1
         else:
             high = middle
