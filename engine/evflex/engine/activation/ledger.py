@@ -137,10 +137,10 @@ class Ledger:
         sold = self._counted(candidate)
         places = by_place(sold.counts)
         conflicts = list(policy_conflicts(self.registry, candidate))
-        for place, counts in places.items():
-            conflicts += capacity_conflicts(self.registry, self._books.get(place), self._sold, sold, place, counts)
         conflicts += self._cross_sales(sold)
         conflicts += self._along_the_line(sold, places)
+        for place, counts in places.items():
+            conflicts += capacity_conflicts(self.registry, self._books.get(place), self._sold, sold, place, counts)
         conflicts += self._energy(sold, places)
         return conflicts
 
