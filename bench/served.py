@@ -111,6 +111,7 @@ def main(
 ) -> int:
     """Serve until `until` ends; `announce` hears the port once the kernels are warm, `prepare` the settings before."""
     from evflex.server.app import Server
+    from evflex.server.collector import calm_collector
     from evflex.server.settings import Settings
 
     with tempfile.TemporaryDirectory(prefix="evflex-bench-") as folder:
@@ -123,6 +124,7 @@ def main(
         with Server(settings) as server:
             if not server.wait_until_serving(_START_S):
                 return 1
+            calm_collector()  # as `evflex serve` does
             announce(server.port)
             until.read()
     return 0

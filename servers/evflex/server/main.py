@@ -7,6 +7,7 @@ import threading
 from types import FrameType
 
 from evflex.server.app import Server
+from evflex.server.collector import calm_collector
 from evflex.server.settings import Settings
 
 
@@ -27,7 +28,11 @@ def serve(settings: Settings) -> int:
     previous = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.start()
+        calmed = False
         while not signals.acquire(timeout=0.2):
+            if not calmed and server.wait_until_serving(0.0):
+                calm_collector()
+                calmed = True
             if server.failed:
                 server.stop(0.0)
                 return 1
