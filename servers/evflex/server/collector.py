@@ -1,8 +1,7 @@
 """Keeps the garbage collector from stopping a server for longer than a request takes.
 
-What a ledger or a portfolio holds are some million objects without cycles, which counting references frees. Looking through
-all of them for cycles, as the collector does each time they have grown by a quarter, took 50 to 300 ms with every thread
-waiting: the slowest hundredth of requests was made of that.
+A ledger and a portfolio hold millions of objects without cycles, which counting references frees. The collector looks
+through all of them for cycles each time they have grown by a quarter, while every thread waits.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def interval_of(evening: Evening, start: datetime | None, end: datetime | None) 
 
 
 def _words(evening: Evening, line: AuditRecord) -> str:
-    """A line of the ledger in words; empty where its event is another's."""
+    """A line of the ledger in words."""
     change = line.change
     match change:
         case Resource():
@@ -123,8 +123,5 @@ def _words(evening: Evening, line: AuditRecord) -> str:
             return f"{change.power_kw:g} kW {change.direction} of {change.resource_id} {when} {change.state}"
         case ActivationPolicy():
             return f"policy {change.kind} in {change.area_id}"
-        case ResolvedConflict():
-            when = interval_of(evening, change.conflict.start_time, change.conflict.end_time)
-            return f"{change.conflict.kind} at {change.conflict.resource_id} {when} decided by {change.session_id}"
-        case None:
-            return ""
+        case ResolvedConflict() | None:  # of a conflict the digest alone is exported, for it names both its parties
+            return "conflict decided, and told to its two parties"
