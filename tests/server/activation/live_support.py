@@ -26,6 +26,8 @@ from evflex.activation.v1 import (
     policy_pb2,
     resource_pb2,
 )
+from evflex.engine.activation.model import Direction
+from evflex.server.activation.world import LedgerWorld
 from evflex.server.app import Server
 from tests.server.support import FakeEngine, open_channel, settings_for
 
@@ -196,6 +198,41 @@ def sqlite_url(folder: Path) -> str:
 def code_of(error: grpc.RpcError) -> grpc.StatusCode:
     code: grpc.StatusCode = error.code()
     return code
+
+
+def shape_of(world: LedgerWorld) -> dict[str, Any]:
+    """All that later answers can depend on."""
+    ledger, registry = world.ledger, world.ledger.registry
+    return {
+        "position": world.position,
+        "commitments": ledger.commitments(),
+        "timelines": {
+            (str(place), direction): load.steps()
+            for place, book in ledger._books.items()
+            for direction in Direction
+            if (load := book.load(direction)) is not None and load.steps()
+        },
+        "members": {str(place): (set(book.members), set(book.direct)) for place, book in ledger._books.items()},
+        "groups": {
+            (str(place), group): {name: sorted(pieces) for name, pieces in members.items()}
+            for place, book in ledger._books.items()
+            for group, members in book._groups.items()
+        },
+        "naming": ledger._naming,
+        "under NO_CASCADE": ledger._under_no_cascade,
+        "active": world.active._active,
+        "open holds": +world.open_holds,
+        "messages": world.commitments,
+        "resources": world.resources,
+        "sessions": world.sessions,
+        "policies": world.policies,
+        "registry": (registry.resources, registry.sessions, registry.policies),
+        "things": {name: registry.thing(name) for name in registry.resources},
+        "ancestors": {name: set(registry.ancestors(registry.thing(name).thing_id)) for name in registry.resources},
+        "sessions of": {
+            name: registry.sessions_of(registry.thing(name), 0, 1 << 61) for name in registry.resources
+        },
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
