@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,40 +50,52 @@ KILLS = 100 if SOAK else 3
 POSTGRES_KILLS = 12 if SOAK else 1
 THREADS = 6
 LOST = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
-# Waits for a line when it has loaded all it needs, so that the next server gets ready while this one works.
+# Loads all that a server needs, and becomes one with each line that it reads: none but the first has to load anything.
 _PROGRAM = """
-import sys
+import os, sys
 from evflex.server.app import Server
 from evflex.server.settings import Settings
 folder, url = sys.argv[1:]
-sys.stdin.readline()
-server = Server(Settings(listen="127.0.0.1:0", metrics_listen="", data_dir=folder, database_url=url, warm_up=False,
-                         log_level="error", solve_threads=1))
-print(server.start(), flush=True)
-server.wait()
+for _ in sys.stdin:
+    process = os.fork()
+    if not process:
+        server = Server(Settings(listen="127.0.0.1:0", metrics_listen="", data_dir=folder, database_url=url,
+                                 warm_up=False, log_level="error", solve_threads=1))
+        print(os.getpid(), server.start(), flush=True)
+        server.wait()
+    os.waitpid(process, 0)
 """
 
 
 class ServerProcess:
-    """A server in a process of its own."""
+    """A server in a process of its own, which can be killed and started anew."""
 
     def __init__(self, folder: Path, database_url: str) -> None:
-        self._process = subprocess.Popen(
+        self._number = 0
+        self._mother = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, str(folder), database_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, text=True, env={**os.environ, "GRPC_VERBOSITY": "NONE"},
         )  # fmt: skip
 
     def start(self) -> int:
         """Serve; the port."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
+        assert self._mother.stdin is not None
+        assert self._mother.stdout is not None
+        self._mother.stdin.write("\n")
+        self._mother.stdin.flush()
+        self._number, port = map(int, self._mother.stdout.readline().split())
+        return port
 
     def kill(self) -> None:
-        self._process.send_signal(signal.SIGKILL)
-        self._process.communicate()
+        os.kill(self._number, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End it for good."""
+        self._mother.kill()
+        if self._number:
+            with suppress(ProcessLookupError):
+                self.kill()
+        self._mother.communicate()
 
 
 @dataclass
@@ -247,21 +259,13 @@ def kill_again_and_again(folder: Path, database_url: str, kills: int) -> None:
     stored_at = database_url or sqlite_url(folder)
     workers = [Worker(i, seed=1_000 * i) for i in range(THREADS)]
     ended: Counter[str] = Counter()
-    with ExitStack() as stack:
-
-        def prepare() -> ServerProcess:
-            process = ServerProcess(folder, database_url)
-            stack.callback(process.kill)
-            return process
-
-        following = prepare()
-        port = following.start()
+    with closing(ServerProcess(folder, database_url)) as server:
+        port = server.start()
         set_up(port)
         for _ in range(kills):
-            server, following = following, prepare()
             work_until(port, workers, server.kill, rng)
             ended += check_nothing_is_lost(stored_at, workers)
-            port = following.start()
+            port = server.start()
             repeat_what_was_in_flight(port, workers)
             assert not check_nothing_is_lost(stored_at, workers)
         check_a_commitment_of_each(port, workers)
