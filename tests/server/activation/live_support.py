@@ -341,9 +341,10 @@ def check_sums(tables: Tables) -> None:
 def _check_instant(tables: Tables, instant: int, running: Iterable[tuple[str, str, int]]) -> None:
     load: dict[tuple[str, int], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     sold: set[str] = set()
+    plugged = {s.session_id: s for s in tables.sessions.values() if _is_in(s, instant)}
     for commitment_id, name, power_w in running:
         commitment = tables.commitments[commitment_id]
-        places, area_id = _places_of(tables, name, instant)
+        places, area_id = _places_of(tables, name, plugged)
         sold.add(name)
         if places:
             places.add(f"cap of {commitment.aggregator_id} in {area_id}")
@@ -354,10 +355,9 @@ def _check_instant(tables: Tables, instant: int, running: Iterable[tuple[str, st
         if limit_w is not None:
             level_w = _level_w(tables, of)
             assert level_w <= limit_w, f"{level_w} W of {limit_w} W are sold at {place} at {instant}: {dict(of)}"
-    for session in tables.sessions.values():
-        if _is_in(session, instant):
-            sides = {session.ev_resource_id, session.charge_point_resource_id}
-            assert not sides <= sold, f"both sides of {session.session_id} are sold at {instant}"
+    for session in plugged.values():
+        sides = {session.ev_resource_id, session.charge_point_resource_id}
+        assert not sides <= sold, f"both sides of {session.session_id} are sold at {instant}"
 
 
 def _level_w(tables: Tables, of: dict[str, int]) -> int:
@@ -373,20 +373,18 @@ def _level_w(tables: Tables, of: dict[str, int]) -> int:
     return total + sum(groups.values())
 
 
-def _places_of(tables: Tables, name: str, instant: int) -> tuple[set[str], str]:
-    """Where a row counts, and the area of its cap."""
+def _places_of(tables: Tables, name: str, plugged: dict[str, resource_pb2.Session]) -> tuple[set[str], str]:
+    """Where a row counts while some vehicles are plugged in, and the area of its cap."""
     session = tables.sessions.get(name)
     if session is not None:
         area_id = tables.resources[session.charge_point_resource_id].area_id
-        if not _is_in(session, instant):
+        if name not in plugged:
             return set(), area_id
         direct = [session.ev_resource_id, session.charge_point_resource_id]
     else:
         area_id = tables.resources[name].area_id
         direct = [name]
-        for there in tables.sessions.values():
-            if there.ev_resource_id == name and _is_in(there, instant):
-                direct.append(there.charge_point_resource_id)
+        direct += [there.charge_point_resource_id for there in plugged.values() if there.ev_resource_id == name]
     places = set()
     for place in direct:
         while place:
