@@ -68,8 +68,8 @@ from tests.server.support import START_S, settings_for, until
 
 START_MS = START_S * 1_000
 AGGREGATOR = Caller("agg")
-SEEDS = range(60 if SOAK else 4)
-STEPS = 300 if SOAK else 80
+SEEDS = range(60 if SOAK else 3)
+STEPS = 300 if SOAK else 60
 
 
 class Bench:

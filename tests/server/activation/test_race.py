@@ -47,7 +47,7 @@ from tests.server.activation.live_support import (
 from tests.server.support import reason_of
 
 WRITERS = 8
-ROUNDS = 1_000 if SOAK else 40
+ROUNDS = 1_000 if SOAK else 30
 FEWER_ROUNDS = 200 if SOAK else 12
 
 
@@ -190,7 +190,7 @@ def test_confirmation_and_expiry_at_the_same_moment_end_in_one_state(pair: Live,
     hour_ms = tomorrow_ms()
     other = [pair.client("b", server=i + 1) for i in range(WRITERS)]
     ends = set()
-    for _ in range(60 if SOAK else 3):
+    for _ in range(60 if SOAK else 2):
         late_s = [rng.uniform(-0.03, 0.03) for _ in names]
 
         def race(i: int, hour_ms: int = hour_ms, late_s: list[float] = late_s) -> tuple[str, Any, Any]:
