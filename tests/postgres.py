@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -44,14 +46,35 @@ def debian_postgres() -> Iterator[str]:
             shutil.chown(folder, "postgres")
         data = folder / "data"
         _run(folder, programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N")
-        options = f"{_OPTIONS} -c unix_socket_directories='{folder}'"
-        _run(folder, programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
+        _start(folder, programs)
         try:
             yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
         finally:
             _run(folder, programs / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_ours() -> bool:
+    """Whether servers are made here, so that they may be killed."""
+    return not os.environ.get(_URL_VARIABLE)
+
+
+def kill_and_restart(url: str) -> None:
+    """Kill a server of :func:`debian_postgres` with all its processes, as a crash would, and start it again."""
+    programs, folder = _programs(), Path(str(sa.make_url(url).query["host"]))
+    assert programs is not None
+    number = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+    children = Path(f"/proc/{number}/task/{number}/children").read_text().split()
+    for process in (number, *map(int, children)):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    while any(map(_runs, (number, *map(int, children)))):
+        time.sleep(0.01)
+    # these name a process that is dead, but which nobody may have buried
+    for lock in (folder / "data" / "postmaster.pid", *folder.glob(".s.PGSQL.*.lock")):
+        lock.unlink(missing_ok=True)
+    _start(folder, programs)
 
 
 def new_database(server_url: str, name: str) -> str:
@@ -62,6 +85,18 @@ def new_database(server_url: str, name: str) -> str:
         connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
     engine.dispose()
     return url.set(database=name).render_as_string(hide_password=False)
+
+
+def _start(folder: Path, programs: Path) -> None:
+    options = f"{_OPTIONS} -c unix_socket_directories='{folder}'"
+    _run(folder, programs / "pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log", "-o", options, "start")
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 def _programs() -> Path | None:

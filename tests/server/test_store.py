@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from evflex.charging.v1 import charging_service_pb2 as api
 from evflex.server.errors import ServiceError
-from evflex.server.store.database import Database
+from evflex.server.store.database import Database, write_ahead
 from evflex.server.store.tables import metadata
 from tests.server.support import (
     FakeEngine,
@@ -263,6 +263,27 @@ def test_sqlite_uses_a_write_ahead_log(tmp_path: Path) -> None:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
     database.close()
+
+
+def test_write_ahead_log_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "evflex.sqlite3"
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("CREATE TABLE a (x)")
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM a").fetchall()  # as one that opens the file at the same moment
+    waits = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        reader.execute("ROLLBACK")
+
+    monkeypatch.setattr("evflex.server.store.database.time.sleep", wait)
+    opened = sqlite3.connect(path, timeout=0.0, isolation_level=None)
+    write_ahead(opened)
+    assert len(waits) == 1
+    assert opened.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    reader.close()
+    opened.close()
 
 
 def test_database_that_is_locked_by_another_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,8 @@ from evflex.activation.v1 import (
     policy_pb2,
     resource_pb2,
 )
+from evflex.engine.activation.model import Direction
+from evflex.server.activation.world import LedgerWorld
 from evflex.server.app import Server
 from tests.server.support import FakeEngine, open_channel, settings_for
 
@@ -198,6 +200,41 @@ def code_of(error: grpc.RpcError) -> grpc.StatusCode:
     return code
 
 
+def shape_of(world: LedgerWorld) -> dict[str, Any]:
+    """All that later answers can depend on."""
+    ledger, registry = world.ledger, world.ledger.registry
+    return {
+        "position": world.position,
+        "commitments": ledger.commitments(),
+        "timelines": {
+            (str(place), direction): load.steps()
+            for place, book in ledger._books.items()
+            for direction in Direction
+            if (load := book.load(direction)) is not None and load.steps()
+        },
+        "members": {str(place): (set(book.members), set(book.direct)) for place, book in ledger._books.items()},
+        "groups": {
+            (str(place), group): {name: sorted(pieces) for name, pieces in members.items()}
+            for place, book in ledger._books.items()
+            for group, members in book._groups.items()
+        },
+        "naming": ledger._naming,
+        "under NO_CASCADE": ledger._under_no_cascade,
+        "active": world.active._active,
+        "open holds": +world.open_holds,
+        "messages": world.commitments,
+        "resources": world.resources,
+        "sessions": world.sessions,
+        "policies": world.policies,
+        "registry": (registry.resources, registry.sessions, registry.policies),
+        "things": {name: registry.thing(name) for name in registry.resources},
+        "ancestors": {name: set(registry.ancestors(registry.thing(name).thing_id)) for name in registry.resources},
+        "sessions of": {
+            name: registry.sessions_of(registry.thing(name), 0, 1 << 61) for name in registry.resources
+        },
+    }  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Tables:
     """What is stored, read with plain SQL."""
@@ -304,9 +341,10 @@ def check_sums(tables: Tables) -> None:
 def _check_instant(tables: Tables, instant: int, running: Iterable[tuple[str, str, int]]) -> None:
     load: dict[tuple[str, int], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     sold: set[str] = set()
+    plugged = {s.session_id: s for s in tables.sessions.values() if _is_in(s, instant)}
     for commitment_id, name, power_w in running:
         commitment = tables.commitments[commitment_id]
-        places, area_id = _places_of(tables, name, instant)
+        places, area_id = _places_of(tables, name, plugged)
         sold.add(name)
         if places:
             places.add(f"cap of {commitment.aggregator_id} in {area_id}")
@@ -317,10 +355,9 @@ def _check_instant(tables: Tables, instant: int, running: Iterable[tuple[str, st
         if limit_w is not None:
             level_w = _level_w(tables, of)
             assert level_w <= limit_w, f"{level_w} W of {limit_w} W are sold at {place} at {instant}: {dict(of)}"
-    for session in tables.sessions.values():
-        if _is_in(session, instant):
-            sides = {session.ev_resource_id, session.charge_point_resource_id}
-            assert not sides <= sold, f"both sides of {session.session_id} are sold at {instant}"
+    for session in plugged.values():
+        sides = {session.ev_resource_id, session.charge_point_resource_id}
+        assert not sides <= sold, f"both sides of {session.session_id} are sold at {instant}"
 
 
 def _level_w(tables: Tables, of: dict[str, int]) -> int:
@@ -336,20 +373,18 @@ def _level_w(tables: Tables, of: dict[str, int]) -> int:
     return total + sum(groups.values())
 
 
-def _places_of(tables: Tables, name: str, instant: int) -> tuple[set[str], str]:
-    """Where a row counts, and the area of its cap."""
+def _places_of(tables: Tables, name: str, plugged: dict[str, resource_pb2.Session]) -> tuple[set[str], str]:
+    """Where a row counts while some vehicles are plugged in, and the area of its cap."""
     session = tables.sessions.get(name)
     if session is not None:
         area_id = tables.resources[session.charge_point_resource_id].area_id
-        if not _is_in(session, instant):
+        if name not in plugged:
             return set(), area_id
         direct = [session.ev_resource_id, session.charge_point_resource_id]
     else:
         area_id = tables.resources[name].area_id
         direct = [name]
-        for there in tables.sessions.values():
-            if there.ev_resource_id == name and _is_in(there, instant):
-                direct.append(there.charge_point_resource_id)
+        direct += [there.charge_point_resource_id for there in plugged.values() if there.ev_resource_id == name]
     places = set()
     for place in direct:
         while place:

@@ -17,7 +17,6 @@ from google.rpc import code_pb2
 
 from evflex.activation.v1 import activation_service_pb2 as api
 from evflex.activation.v1 import audit_pb2
-from evflex.engine.activation.model import Direction
 from evflex.server.activation.activating import Activating
 from evflex.server.activation.keeper import LedgerKeeper
 from evflex.server.activation.policies import Policies
@@ -62,14 +61,15 @@ from tests.server.activation.live_support import (
     resource,
     sale,
     set_policy,
+    shape_of,
     sqlite_url,
 )
 from tests.server.support import START_S, settings_for, until
 
 START_MS = START_S * 1_000
 AGGREGATOR = Caller("agg")
-SEEDS = range(60 if SOAK else 4)
-STEPS = 300 if SOAK else 80
+SEEDS = range(60 if SOAK else 3)
+STEPS = 300 if SOAK else 60
 
 
 class Bench:
@@ -140,41 +140,6 @@ def any_bench(tmp_path: Path, ledger_database_url: str) -> Iterator[Bench]:
     made = Bench(tmp_path, ledger_database_url)
     yield made
     made.close()
-
-
-def shape_of(world: LedgerWorld) -> dict[str, Any]:
-    """All that later answers can depend on."""
-    ledger, registry = world.ledger, world.ledger.registry
-    return {
-        "position": world.position,
-        "commitments": ledger.commitments(),
-        "timelines": {
-            (str(place), direction): load.steps()
-            for place, book in ledger._books.items()
-            for direction in Direction
-            if (load := book.load(direction)) is not None and load.steps()
-        },
-        "members": {str(place): (set(book.members), set(book.direct)) for place, book in ledger._books.items()},
-        "groups": {
-            (str(place), group): {name: sorted(pieces) for name, pieces in members.items()}
-            for place, book in ledger._books.items()
-            for group, members in book._groups.items()
-        },
-        "naming": ledger._naming,
-        "under NO_CASCADE": ledger._under_no_cascade,
-        "active": world.active._active,
-        "open holds": +world.open_holds,
-        "messages": world.commitments,
-        "resources": world.resources,
-        "sessions": world.sessions,
-        "policies": world.policies,
-        "registry": (registry.resources, registry.sessions, registry.policies),
-        "things": {name: registry.thing(name) for name in registry.resources},
-        "ancestors": {name: set(registry.ancestors(registry.thing(name).thing_id)) for name in registry.resources},
-        "sessions of": {
-            name: registry.sessions_of(registry.thing(name), 0, 1 << 61) for name in registry.resources
-        },
-    }  # fmt: skip
 
 
 def replayed(bench: Bench) -> LedgerWorld:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from evflex.server.errors import ServiceError, busy
 from evflex.server.settings import Settings
 
 _BUSY_TIMEOUT_S = 10.0
+_WAL_RETRY_S = 0.01
 # Any constant of our own: the key of the advisory lock that makes writers take turns on PostgreSQL.
 _WRITER_LOCK = 0x6576666C6578
 _POSTGRES_STORAGE_FULL = {"53100", "53200"}
@@ -106,7 +108,7 @@ class Database:
         def on_connect(connection: sqlite3.Connection, _record: object) -> None:
             connection.isolation_level = None  # transactions are begun below, so that DDL is part of them
             connection.execute(f"PRAGMA busy_timeout = {int(1e3 * _BUSY_TIMEOUT_S)}")
-            connection.execute("PRAGMA journal_mode = WAL")
+            write_ahead(connection)
             connection.execute(f"PRAGMA synchronous = {synchronous}")
 
         def on_begin(connection: sa.Connection) -> None:
@@ -141,6 +143,19 @@ class Database:
             if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.InternalError):
                 raise busy("STORAGE_UNAVAILABLE", "the database cannot be used", self._retry_delay_s) from error
             raise
+
+
+def write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log; while others open the same new file SQLite refuses that at once, timeout or not."""
+    deadline_s = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
+                raise
+        time.sleep(_WAL_RETRY_S)
 
 
 def try_writer_lock(connection: sa.Connection) -> bool:
