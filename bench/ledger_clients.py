@@ -1,6 +1,7 @@
 """Who holds commitments: a process of its own, so that it shares no interpreter with the server.
 
-`python -m bench.ledger_clients PORT HOW CLIENTS AMOUNT SECONDS FIRST` holds single rows, each of a vehicle of its own.
+`python -m bench.ledger_clients PORT HOW CLIENTS AMOUNT SECONDS FIRST ROWS` holds so many rows a request, each of a
+vehicle of its own.
 HOW is `rate` (AMOUNT a second, whether or not the earlier ones are answered) or `turns` (each client its next when the
 last is answered, AMOUNT at most). Prints, as JSON, when each was to be sent and how long it took from then, both in
 seconds, and the commitments that were granted.
@@ -74,31 +75,34 @@ def register_vehicles(channel: grpc.Channel, count: int) -> None:
         call(api.RegisterResourcesRequest(request_id=str(uuid.uuid4()), resources=resources), timeout=120.0)
 
 
-def hold_requests(first: int, count: int) -> list[bytes]:
-    """A hold of each of some vehicles, as bytes."""
+def hold_requests(first: int, count: int, rows: int = 1) -> list[bytes]:
+    """Requests that hold so many rows each, of vehicles from the first on, as bytes."""
     start_ms = round(1e3 * time.time()) + _AHEAD_MS
     requests = []
-    for k in range(first, first + count):
-        commitment = commitment_pb2.Commitment(
-            product_id="balancing", direction=direction_pb2.Direction.DIRECTION_UP, resource_id=vehicle(k),
-            power_w=_POWER_W,
-        )  # fmt: skip
-        commitment.start_time.FromMilliseconds(start_ms)
-        commitment.end_time.FromMilliseconds(start_ms + _LENGTH_MS)
-        request = api.HoldCommitmentsRequest(request_id=str(uuid.uuid4()), commitments=[commitment])
+    for begin in range(first, first + count * rows, rows):
+        request = api.HoldCommitmentsRequest(request_id=str(uuid.uuid4()))
+        for k in range(begin, begin + rows):
+            commitment = commitment_pb2.Commitment(
+                product_id="balancing", direction=direction_pb2.Direction.DIRECTION_UP, resource_id=vehicle(k),
+                power_w=_POWER_W,
+            )  # fmt: skip
+            commitment.start_time.FromMilliseconds(start_ms)
+            commitment.end_time.FromMilliseconds(start_ms + _LENGTH_MS)
+            request.commitments.append(commitment)
         requests.append(request.SerializeToString())
     return requests
 
 
-def hold(port: int, how: str, clients: int, amount: int, seconds: float, first: int = 0) -> Held:
+def hold(port: int, how: str, clients: int, amount: int, seconds: float, first: int = 0, rows: int = 1) -> Held:
     """Hold in a process of its own; see the head of this module."""
-    command = [sys.executable, "-m", "bench.ledger_clients", *map(str, (port, how, clients, amount, seconds, first))]
+    arguments = (port, how, clients, amount, seconds, first, rows)
+    command = [sys.executable, "-m", "bench.ledger_clients", *map(str, arguments)]
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
     return Held(**json.loads(done.stdout))
 
 
-async def _hold(port: int, how: str, clients: int, amount: int, seconds: float, first: int) -> Held:
+async def _hold(port: int, how: str, clients: int, amount: int, seconds: float, first: int, rows: int) -> Held:
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) for _ in range(min(_CHANNELS, clients))]
     calls = [channel.unary_unary(f"{_SERVICE}/HoldCommitments", None, None) for channel in channels]
@@ -110,16 +114,16 @@ async def _hold(port: int, how: str, clients: int, amount: int, seconds: float, 
         return await call(request, metadata=(("evflex-tenant", f"aggregator-{client}"),), timeout=60.0)
 
     run = _at_rate if how == "rate" else _in_turns
-    held = await run(send, clients, amount, seconds, first)
+    held = await run(send, clients, amount, seconds, first, rows)
     for channel in channels:
         await channel.close(None)
     return held
 
 
-async def _at_rate(send: Any, clients: int, per_second: int, seconds: float, first: int) -> Held:
+async def _at_rate(send: Any, clients: int, per_second: int, seconds: float, first: int, rows: int) -> Held:
     """Send at random instants, as many independent callers do."""
     count = round(per_second * seconds)
-    requests = hold_requests(first, count)
+    requests = hold_requests(first, count, rows)
     due_s = np.cumsum(np.random.default_rng(15).exponential(1.0 / per_second, count))
     latency_s, answers = [0.0] * count, [b""] * count
     begun_s = time.perf_counter() + _LEAD_S
@@ -137,9 +141,9 @@ async def _at_rate(send: Any, clients: int, per_second: int, seconds: float, fir
     return Held(due_s.tolist(), [float(s) for s in latency_s], _granted(answers), time.perf_counter() - begun_s)
 
 
-async def _in_turns(send: Any, clients: int, most: int, seconds: float, first: int) -> Held:
+async def _in_turns(send: Any, clients: int, most: int, seconds: float, first: int, rows: int) -> Held:
     """Each client sends its next when the last is answered."""
-    requests = iter(hold_requests(first, most))
+    requests = iter(hold_requests(first, most, rows))
     due_s: list[float] = []
     latency_s: list[float] = []
     answers: list[bytes] = []
@@ -163,7 +167,6 @@ def _granted(answers: Sequence[bytes]) -> list[str]:
 
 
 if __name__ == "__main__":
-    held = asyncio.run(
-        _hold(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]), int(sys.argv[6]))
-    )
+    _, port, how, clients, amount, seconds, first, rows = sys.argv
+    held = asyncio.run(_hold(int(port), how, int(clients), int(amount), float(seconds), int(first), int(rows)))
     print(json.dumps(asdict(held)))

@@ -21,6 +21,8 @@ from evflex.activation.v1 import activation_service_pb2 as api
 _PER_SECOND, _CLIENTS = 200, 64
 _RATE_S, _TURNS_S = 20.0, 10.0
 _MOST_HOLDS = 60_000
+# Commitments of a request, where an aggregator holds several at once.
+_ROWS = 10
 _ASKED_S, _ASKED_PER_S = 0.015, 2_000.0
 _CAPACITY_OF_PEER_W = 11_000
 
@@ -48,11 +50,12 @@ def activation_served(setting: Setting) -> Outcome:
         "clients are another process on the same processors. Each hold is a row of a vehicle of its own, with an id of "
         f"its own. First {_PER_SECOND} holds a second at random instants, whether or not earlier ones are answered, "
         f"timed from when each was due; then {_CLIENTS} clients, each of whom holds again when the last hold is "
-        "answered. Beside them the same holds by one thread straight into SQLite: what is sold is summed up, and each "
-        "hold is one transaction.",
+        f"answered, and the same with {_ROWS} commitments a request. Beside them the holds of single rows by one thread "
+        "straight into SQLite: what is sold is summed up, and each hold is one transaction.",
     ])  # fmt: skip
     rate = _load(setting, "rate", _PER_SECOND, setting.seconds(_RATE_S))
     turns = _load(setting, "turns", setting.pick(_MOST_HOLDS, 2_000), setting.seconds(_TURNS_S))
+    together = _load(setting, "turns", setting.pick(_MOST_HOLDS, 2_000) // _ROWS, setting.seconds(_TURNS_S), _ROWS)
     naive_s = _naive(setting.pick(4_000, 50))
     typical_s, slow_s = np.percentile(rate.held.latency_s, [50, 99])
     commit_s, slow_commit_s = np.percentile(rate.commits_s, [50, 99])
@@ -70,12 +73,20 @@ def activation_served(setting: Setting) -> Outcome:
         f"{len(turns.held.latency_s) / max(1, len(turns.commits_s)):.0f} holds a commit, which takes "
         f"{shown(float(np.median(turns.commits_s)))}",
     )  # fmt: skip
+    typical_s, slow_s = np.percentile(together.held.latency_s, [50, 99])
+    outcome.add(
+        "together", f"The same, {_ROWS} commitments a request",
+        _ROWS * len(together.held.latency_s) / together.held.elapsed_s,
+        peer=f"median {shown(typical_s)}, 99th percentile {shown(slow_s)}",
+    )  # fmt: skip
     outcome.add(
         "naive", "The same straight into SQLite, one commit each, holds a second", len(naive_s) / sum(naive_s),
         peer=f"median {shown(naive_typical_s)}, 99th percentile {shown(naive_slow_s)}",
     )  # fmt: skip
-    outcome.add("refused", "Holds that were not granted", _refused(rate) + _refused(turns), at_most=0)
-    outcome.add("missing", "Granted holds that are not in the database", rate.missing + turns.missing, at_most=0)
+    outcome.add("refused", "Holds that were not granted",
+                _refused(rate) + _refused(turns) + _refused(together, _ROWS), at_most=0)  # fmt: skip
+    outcome.add("missing", "Granted holds that are not in the database",
+                rate.missing + turns.missing + together.missing, at_most=0)  # fmt: skip
     outcome.seconds = {
         f"hold, {_PER_SECOND} a second": rate.held.latency_s, f"hold, {_CLIENTS} clients": turns.held.latency_s,
         f"commit, {_PER_SECOND} a second": rate.commits_s, f"commit, {_CLIENTS} clients": turns.commits_s,
@@ -84,16 +95,16 @@ def activation_served(setting: Setting) -> Outcome:
     return outcome
 
 
-def _load(setting: Setting, how: str, amount: int, seconds: float) -> _Load:
+def _load(setting: Setting, how: str, amount: int, seconds: float, rows: int = 1) -> _Load:
     """Start a server, hold, stop it, and look into its database."""
     warm = setting.pick(200, 20)
     count = warm + (round(amount * seconds) if how == "rate" else amount)
     with tempfile.TemporaryDirectory(prefix="evflex-bench-") as folder:
         database, commits = Path(folder) / "evflex.sqlite", Path(folder) / "commits.json"
         with served("bench.served_ledger", f"sqlite:///{database}", str(commits)) as server:
-            register_vehicles(server.channel, count)
+            register_vehicles(server.channel, warm + (count - warm) * rows)
             warmed = hold(server.port, "turns", _CLIENTS, warm, 5.0)
-            held = hold(server.port, how, _CLIENTS, amount, seconds, first=warm)
+            held = hold(server.port, how, _CLIENTS, amount, seconds, first=warm, rows=rows)
         commits_s: list[float] = json.loads(commits.read_text(encoding="utf-8"))
         return _Load(held, _missing(database, [*warmed.granted, *held.granted]), commits_s[-_commits(database, warm) :])
 
@@ -114,8 +125,8 @@ def _missing(database: Path, granted: list[str]) -> int:
     return sum(name not in stored for name in granted) + max(0, len(granted) - int(logged))
 
 
-def _refused(load: _Load) -> int:
-    return len(load.held.latency_s) - len(load.held.granted)
+def _refused(load: _Load, rows: int = 1) -> int:
+    return rows * len(load.held.latency_s) - len(load.held.granted)
 
 
 def _naive(count: int) -> list[float]:
