@@ -61,9 +61,12 @@ def activation_batch(setting: Setting) -> Outcome:
         outcome.curves[_OURS].append((len(sales), beside.ours_s))
         outcome.curves[_PEER].append((len(sales), beside.peer_s))
         outcome.seconds[f"preparing the registry, {resources} resources"] = [prepare_s]
-    _add(outcome, "sqlite", "1 000 000 commitments, times faster than SQLite", beside, _ASKED)
-    outcome.add("window", "The same beside the window query over all", beside.ways_s[WAYS[0]] / beside.ours_s, "×",
-                peer=shown(beside.ways_s[WAYS[0]]))  # fmt: skip
+    window_s = beside.ways_s[WAYS[0]]
+    outcome.add(
+        "sqlite", "1 000 000 commitments, times faster than SQLite's window query", window_s / beside.ours_s, "×",
+        at_least=_ASKED, peer=f"{shown(beside.ours_s)} beside {shown(window_s)}, {beside.runs} runs",
+    )  # fmt: skip
+    _add(outcome, "fastest", "The same beside the fastest way that was found to ask SQLite", beside, None)
     outcome.add("prepare", "Preparing the registry of 100 000 resources", prepare_s, "s")
     registry = batteries(sizes[-1], behind_sites=True)
     prepared = prepare_registry(registry)

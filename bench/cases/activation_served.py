@@ -50,8 +50,8 @@ def activation_served(setting: Setting) -> Outcome:
         "clients are another process on the same processors. Each hold is a row of a vehicle of its own, with an id of "
         f"its own. First {_PER_SECOND} holds a second at random instants, whether or not earlier ones are answered, "
         f"timed from when each was due; then {_CLIENTS} clients, each of whom holds again when the last hold is "
-        f"answered, and the same with {_ROWS} commitments a request. Beside them the holds of single rows by one thread "
-        "straight into SQLite: what is sold is summed up, and each hold is one transaction.",
+        f"answered, and the same with {_ROWS} commitments a request. Beside them the holds of single rows by one "
+        "thread straight into SQLite: what is sold is summed up, and each hold is one transaction.",
     ])  # fmt: skip
     rate = _load(setting, "rate", _PER_SECOND, setting.seconds(_RATE_S))
     turns = _load(setting, "turns", setting.pick(_MOST_HOLDS, 2_000), setting.seconds(_TURNS_S))

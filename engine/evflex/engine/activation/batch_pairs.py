@@ -51,15 +51,13 @@ def cross_sale_pairs(prepared: PreparedRegistry, columns: Columns, policy: IntAr
     is_sold = is_side & (policy != PolicyKind.SESSION) & (columns.start_ms < columns.end_ms)
     starts = np.concatenate([[0], np.cumsum(np.bincount(thing[is_sold], minlength=things))]).astype(np.int64)
     sold, longest = np.empty((int(starts[-1]), 4), dtype=np.int64), np.zeros(things, dtype=np.int64)
-    sort_sold(
+    batch = (
         np.flatnonzero(is_sold), thing, columns.start_ms, columns.end_ms, columns.commitment, columns.aggregator,
         policy, starts, sold, longest,
     )  # fmt: skip
-    arrays = (
-        prepared.kind, prepared.own_starts, prepared.own_sessions, prepared.session_sides, prepared.session_ms, starts,
-        sold, longest,
-    )  # fmt: skip
+    arrays = (prepared.kind, prepared.own_starts, prepared.own_rows, starts, sold, longest)
     with Workers() as workers:
+        workers.each(lambda share: sort_sold(*share, *batch), shares_of(starts, workers.count))
         shares = shares_of(prepared.own_starts, workers.count)
         found = workers.each(lambda share: _grown(lambda room: cross_pairs(*share, *arrays, room), len(sold)), shares)
     return _pairs(np.concatenate(found), columns)
@@ -120,6 +118,8 @@ def _pairs(found: IntArray, columns: Columns) -> Pairs:
 
 @kernel
 def sort_sold(
+    low: int,
+    high: int,
     rows: IntArray,
     thing: IntArray,
     start: IntArray,
@@ -131,15 +131,17 @@ def sort_sold(
     sold: IntArray,
     longest: IntArray,
 ) -> None:
-    """Put what is sold into the range of its thing, sorted by start: start, end, commitment, and twice the aggregator.
+    """Put what is sold of the things low to high into their ranges, sorted by start.
 
-    One more than that where the row is sold under SAME_AGGREGATOR.
+    Start, end, commitment, and twice the aggregator, one more where the row is sold under SAME_AGGREGATOR.
     """
-    at = starts.copy()
+    at = starts[low:high].copy()
     for row in rows:
         t = thing[row]
-        first, j = starts[t], at[t]
-        at[t] = j + 1
+        if not low <= t < high:
+            continue
+        first, j = starts[t], at[t - low]
+        at[t - low] = j + 1
         longest[t] = max(longest[t], end[row] - start[row])
         if j - first < _FEW:
             while j > first and sold[j - 1, 0] > start[row]:
@@ -149,7 +151,7 @@ def sort_sold(
         sold[j, 0], sold[j, 1], sold[j, 2] = start[row], end[row], commitment[row]
         sold[j, 3] = 2 * aggregator[row] + (policy[row] == _SAME)
     order = np.empty(0, dtype=np.int64)
-    for t in range(len(starts) - 1):
+    for t in range(low, high):
         first, last = starts[t], starts[t + 1]
         if last - first > _FEW:  # the first of them are in order, the others as they came
             if not len(order):
@@ -164,9 +166,7 @@ def cross_pairs(
     high: int,
     kind: IntArray,
     own_starts: IntArray,
-    own_sessions: IntArray,
-    sides: IntArray,
-    session_ms: IntArray,
+    own_rows: IntArray,
     starts: IntArray,
     sold: IntArray,
     longest: IntArray,
@@ -178,11 +178,9 @@ def cross_pairs(
         if kind[vehicle] != _EV or starts[vehicle] == starts[vehicle + 1]:
             continue
         for k in range(own_starts[vehicle], own_starts[vehicle + 1]):
-            s = own_sessions[k]
-            point = sides[1, s]
+            begins, ends, point, s = own_rows[k, 0], own_rows[k, 1], own_rows[k, 2], own_rows[k, 3]
             if starts[point] == starts[point + 1]:
                 continue
-            begins, ends = session_ms[0, s], session_ms[1, s]
             for a in range(starts[vehicle], starts[vehicle + 1]):
                 if sold[a, 0] >= ends:
                     break

@@ -41,6 +41,7 @@ class PreparedRegistry:
         session_ms: Start and end of each session, (2, sessions).
         own_starts: Ranges of ``own_sessions``, (things + 1,).
         own_sessions: Sessions of each thing in the order of time.
+        own_rows: The same: start and end in ms, the thing on the other side, and the session, (n, 4).
     """
 
     registry: Registry
@@ -60,6 +61,7 @@ class PreparedRegistry:
     session_ms: IntArray
     own_starts: IntArray
     own_sessions: IntArray
+    own_rows: IntArray
 
     def cap_w(self) -> IntArray:
         """Cap of an aggregator in each area, ``NO_LIMIT_W`` for none, (areas,)."""
@@ -101,7 +103,7 @@ def prepare_registry(registry: Registry) -> PreparedRegistry:
         dtype=np.int64,
     )
     times = np.array([[s.start_ms for s in sessions], [s.end_ms for s in sessions]], dtype=np.int64)
-    own_starts, own_sessions = _sessions_by_thing(sides, times[0], len(thing_ids))
+    own_starts, own_sessions, others = _sessions_by_thing(sides, times[0], len(thing_ids))
     return PreparedRegistry(
         registry=registry,
         version=registry.version,
@@ -122,6 +124,7 @@ def prepare_registry(registry: Registry) -> PreparedRegistry:
         session_ms=times,
         own_starts=own_starts,
         own_sessions=own_sessions,
+        own_rows=np.stack([*times[:, own_sessions], others, own_sessions], axis=1),
     )
 
 
@@ -142,9 +145,10 @@ def _ranges(lists: Iterable[list[int]]) -> tuple[IntArray, IntArray]:
     return np.array(starts, dtype=np.int64), np.array(values, dtype=np.int64)
 
 
-def _sessions_by_thing(sides: IntArray, start_ms: IntArray, things: int) -> tuple[IntArray, IntArray]:
-    owners = sides.ravel()
+def _sessions_by_thing(sides: IntArray, start_ms: IntArray, things: int) -> tuple[IntArray, IntArray, IntArray]:
+    """Ranges, sessions, and the thing on the other side of each."""
+    owners, others = sides.ravel(), sides[::-1].ravel()
     numbers = np.tile(np.arange(sides.shape[1], dtype=np.int64), 2)
     order = np.lexsort((np.tile(start_ms, 2), owners))
     starts = np.searchsorted(owners[order], np.arange(things + 1)).astype(np.int64)
-    return starts, numbers[order]
+    return starts, numbers[order], others[order]
