@@ -1,6 +1,6 @@
 """Python client of the evflex API: pandas and NumPy in and out, synchronous and asynchronous."""
 
-from evflex.client.activation.audit import AuditRecord, verify_audit
+from evflex.client.activation.audit import AuditRecord, LedgerChange, verify_audit
 from evflex.client.activation.check import CommitmentCheck
 from evflex.client.activation.commitment import Commitment
 from evflex.client.activation.conflict import Conflict, ResolvedConflict
@@ -108,6 +108,7 @@ __all__ = [
     "InjectionUncertainty",
     "Injections",
     "InvalidRequestError",
+    "LedgerChange",
     "LimitExceededError",
     "LoadForecast",
     "MeasuredLoading",

@@ -12,7 +12,7 @@ import pytest
 from google.rpc import error_details_pb2
 
 from evflex.activation.v1 import activation_service_pb2 as pb
-from evflex.activation.v1 import commitment_pb2
+from evflex.activation.v1 import commitment_pb2, policy_pb2
 from evflex.client import Commitment, ConflictError, InvalidRequestError
 from evflex.common.v1 import direction_pb2
 from tests.client.activation.messages import END, START, UNAVAILABLE, commitment_message, conflict_message
@@ -244,3 +244,14 @@ def test_commitments_are_fetched_and_listed(client: Any, server: FakeServer) -> 
         list(client.list_commitments(state="SOLD"))
     with pytest.raises(InvalidRequestError, match="from_time must have a time zone"):
         list(client.list_commitments(from_time=pd.Timestamp("2026-03-04")))
+
+
+def test_a_commitment_tells_the_policies_that_it_keeps() -> None:
+    one = commitment_message()
+    one.policy_kind = policy_pb2.ACTIVATION_POLICY_KIND_ONE_SIDE
+    assert Commitment.from_message(one).policies == {"car-1": "ONE_SIDE"}
+    pool = commitment_message()
+    pool.resource_id = ""
+    pool.allocation.add(resource_id="a", power_w=7000, policy_kind=policy_pb2.ACTIVATION_POLICY_KIND_SESSION)
+    pool.allocation.add(resource_id="b", power_w=400)
+    assert Commitment.from_message(pool).policies == {"a": "SESSION"}

@@ -9,7 +9,7 @@ from datetime import datetime
 import pandas as pd
 
 from evflex.activation.v1 import commitment_pb2
-from evflex.client.activation.enums import direction_name, direction_text, state_text
+from evflex.client.activation.enums import direction_name, direction_text, policy_kind_text, state_text
 from evflex.client.activation.whole import FieldWriter, in_thousands, optional_in_thousands
 from evflex.client.moments import timestamp
 
@@ -42,6 +42,7 @@ class Commitment:
         expire_time: Output: when a hold ends (UTC).
         sequence: Output: place in the ledger; of two that conflict at plug-in the lower one wins.
         truncated_times: Output: by resource, when it ends (UTC) where that is earlier than ``end_time``.
+        policies: Output: by resource, the kind of policy that it was sold under and keeps, where that is one.
         delivered_energy_kwh: Output: metered energy in kWh, once delivered.
         settlement_id: Output: what it was settled under.
         tenant_id: Output: the same as ``aggregator_id``.
@@ -68,6 +69,7 @@ class Commitment:
     expire_time: pd.Timestamp | None = None
     sequence: int = 0
     truncated_times: Mapping[str, pd.Timestamp] = field(default_factory=dict)
+    policies: Mapping[str, str] = field(default_factory=dict)
     delivered_energy_kwh: float | None = None
     settlement_id: str = ""
     tenant_id: str = ""
@@ -80,6 +82,8 @@ class Commitment:
     def from_message(cls, message: commitment_pb2.Commitment) -> Commitment:
         """Read a commitment of the contract."""
         ends = {row.resource_id: timestamp(row, "truncated_time") for row in message.allocation}
+        rows = message.allocation or [message]
+        policies = {row.resource_id: policy_kind_text(row.policy_kind) for row in rows}
         return cls(
             product_id=message.product_id,
             direction=direction_text(message.direction),
@@ -98,6 +102,7 @@ class Commitment:
             expire_time=timestamp(message, "expire_time"),
             sequence=message.sequence,
             truncated_times={resource: end for resource, end in ends.items() if end is not None},
+            policies={resource: kind for resource, kind in policies.items() if kind},
             delivered_energy_kwh=optional_in_thousands(message, "delivered_energy_wh"),
             settlement_id=message.settlement_id,
             tenant_id=message.tenant_id,
