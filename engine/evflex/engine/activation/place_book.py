@@ -74,10 +74,6 @@ class PlaceBook:
         """Power over time in a direction, None where there is none."""
         return self._loads.get(direction)
 
-    def group_members(self, group: Group | None, direction: Direction) -> Iterable[str]:
-        """Commitments of a group that count here."""
-        return () if group is None else self._groups.get((group, direction), {})
-
 
 def on_top(others: Iterable[list[Piece]], own: list[Piece]) -> list[Piece]:
     """By how much a commitment exceeds the largest of others, over its own time; at least 0."""

@@ -165,10 +165,6 @@ class Registry:
         shared = (s for s in there if max(s.start_ms, start_ms) < min(s.end_ms, end_ms))
         return sorted(shared, key=lambda s: s.start_ms)
 
-    def has_sessions(self, thing: Thing) -> bool:
-        """Whether a thing is, or was, in a session."""
-        return any(self._sessions_of.get(member) for member in thing.members)
-
     def policy(self, area_id: str, product_id: str) -> Policy:
         """The most specific policy of a product in an area."""
         for key in ((area_id, product_id), (area_id, ""), ("", product_id), ("", "")):
