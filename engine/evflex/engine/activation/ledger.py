@@ -16,7 +16,6 @@ from evflex.engine.activation.model import (
     OPEN_END_MS,
     Commitment,
     Conflict,
-    ConflictKind,
     Direction,
     PolicyKind,
     Resource,
@@ -33,13 +32,11 @@ from evflex.engine.activation.pair_rules import (
 from evflex.engine.activation.place_book import PlaceBook
 from evflex.engine.activation.policy_rule import policy_conflicts
 from evflex.engine.activation.registry import Registry
+from evflex.engine.activation.strength import Strengths, grown, renamed, strengths_of
+from evflex.engine.activation.truncation import truncated
 
 # Sequences of candidates that are judged together.
 _AFTER_ALL = 1 << 62
-_OF_TWO = (ConflictKind.CROSS_SALE, ConflictKind.COUNTER_ACTIVATION)
-# What makes two conflicts the same one, and how strong it is in W and Wh.
-_Key = tuple[ConflictKind, Direction | None, str, str, str, tuple[str, ...]]
-_Strengths = dict[_Key, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,13 +265,13 @@ class Ledger:
             for each in suspended:
                 self.put(each.commitment)
 
-    def _judged_in_turn(self, involved: Iterable[str], lost: Container[str]) -> dict[str, _Strengths]:
+    def _judged_in_turn(self, involved: Iterable[str], lost: Container[str]) -> dict[str, Strengths]:
         """Conflicts of each commitment with those before it that are not lost."""
         known = {}
         taken_out = self._taken_out(involved)
         for commitment in taken_out:
             name = commitment.commitment_id
-            known[name] = _strengths(self.conflicts_of(commitment), name)
+            known[name] = strengths_of(self.conflicts_of(commitment), name)
             if name not in lost:
                 self.put(commitment)
         for commitment in taken_out:
@@ -282,28 +279,17 @@ class Ledger:
                 self.put(commitment)
         return known
 
-    def _yielding(self, involved: Iterable[str], known: dict[str, _Strengths]) -> list[Suspension]:
+    def _yielding(self, involved: Iterable[str], known: dict[str, Strengths]) -> list[Suspension]:
         """Commitments with more against them than is known, which are left out; the others are in."""
         suspended = []
         for commitment in self._taken_out(involved):
             name = commitment.commitment_id
-            conflicts = _grown(self.conflicts_of(commitment), self._renamed(known[name]), name)
+            conflicts = grown(self.conflicts_of(commitment), renamed(known[name], self.registry), name)
             if conflicts:
                 suspended.append(Suspension(commitment, tuple(conflicts)))
             else:
                 self.put(commitment)
         return suspended
-
-    def _renamed(self, strengths: _Strengths) -> _Strengths:
-        """Strengths from before a change, things named as they are after it."""
-        found: _Strengths = {}
-        for (kind, direction, resource_id, area_id, session_id, others), (excess_w, excess_wh) in strengths.items():
-            is_thing = resource_id and kind != ConflictKind.POLICY
-            name = self.registry.thing(resource_id).thing_id if is_thing else resource_id
-            key = (kind, direction, name, area_id, session_id, others)
-            most_w, most_wh = found.get(key, (0, 0))
-            found[key] = (max(most_w, excess_w), max(most_wh, excess_wh))
-        return found
 
     def _taken_out(self, names: Iterable[str]) -> list[Commitment]:
         return sorted([self.remove(name) for name in names], key=order_key)
@@ -391,28 +377,6 @@ class Ledger:
         return () if book is None else book.direct
 
 
-def truncated(commitment: Commitment, session: Session, vehicles: Container[str]) -> Commitment:
-    """A commitment as the end of a session leaves it.
-
-    Args:
-        commitment: The commitment.
-        session: Closed.
-        vehicles: Resources that are its vehicle.
-    """
-    end = session.end_ms
-    rows = []
-    for row in commitment.rows:
-        is_running = commitment.start_ms < end < row.end_ms and row.end_ms > session.start_ms
-        if row.resource_id == session.session_id or (row.resource_id in vehicles and is_running):
-            row = replace(row, end_ms=min(row.end_ms, end))
-        if row.end_ms > commitment.start_ms:
-            rows.append(row)
-    if tuple(rows) == commitment.rows:
-        return commitment
-    last = max((row.end_ms for row in rows), default=commitment.start_ms)
-    return replace(commitment, rows=tuple(rows), end_ms=max(last, commitment.start_ms))
-
-
 def _found(conflict: Conflict | None) -> Iterator[Conflict]:
     if conflict is not None:
         yield conflict
@@ -424,28 +388,3 @@ def _is_under_no_cascade(commitment: Commitment) -> bool:
 
 def _names(commitment: Commitment) -> list[str]:
     return [row.resource_id for row in commitment.rows]
-
-
-def _key(conflict: Conflict, own: str) -> _Key:
-    of_two = conflict.kind in _OF_TWO or (conflict.kind == ConflictKind.CASCADE and conflict.direction is None)
-    others = tuple(name for name in conflict.commitment_ids if name != own) if of_two else ()
-    return (conflict.kind, conflict.direction, conflict.resource_id, conflict.area_id, conflict.session_id, others)
-
-
-def _strengths(conflicts: Iterable[Conflict], own: str) -> _Strengths:
-    found: _Strengths = {}
-    for conflict in conflicts:
-        key = _key(conflict, own)
-        most_w, most_wh = found.get(key, (0, 0))
-        found[key] = (max(most_w, conflict.excess_w), max(most_wh, conflict.excess_wh))
-    return found
-
-
-def _grown(conflicts: Iterable[Conflict], before: _Strengths, own: str) -> list[Conflict]:
-    """Conflicts that were not there before, or were smaller."""
-    grown = []
-    for conflict in conflicts:
-        known = before.get(_key(conflict, own))
-        if known is None or conflict.excess_w > known[0] or conflict.excess_wh > known[1]:
-            grown.append(conflict)
-    return grown

@@ -18,11 +18,3 @@ class SoldCommitments(Protocol):
             tenant_id: Owner; commitments of others are not found.
             commitment_ids: What to look for, each once.
         """
-
-
-class NoCommitments:
-    """Finds nothing: for a server that keeps no ledger."""
-
-    def find(self, tenant_id: str, commitment_ids: Sequence[str]) -> Mapping[str, Commitment]:
-        """No commitment at all."""
-        return {}
