@@ -13,8 +13,8 @@ PROTOS := $(shell find proto/evflex -name '*.proto' 2>/dev/null)
 BUILD_INPUTS := pyproject.toml hatch_build.py
 
 # Kernels are compiled once and kept on disk; here, on two processors, rather than in the first solve.
-COMPILE = $(BIN)/python -c 'from evflex.engine.capacity import warm_up; warm_up()' & \
-	$(BIN)/python -c 'from evflex.engine import activation, charging, dispatch, grid; activation.warm_up(); charging.warm_up(); \
+COMPILE = $(BIN)/python -c 'from evflex.engine import activation, capacity; capacity.warm_up(); activation.warm_up()' & \
+	$(BIN)/python -c 'from evflex.engine import charging, dispatch, grid; charging.warm_up(); \
 	dispatch.warm_up(); grid.warm_up()'; wait; \
 	$(BIN)/python -c 'from evflex.server.warm_up import warm_up; warm_up()'
 
