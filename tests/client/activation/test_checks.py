@@ -15,7 +15,6 @@ from evflex.activation.v1 import check_pb2, commitment_pb2
 from evflex.client import InvalidRequestError, ServerError
 from evflex.client.activation import batch
 from tests.client.activation.messages import UNAVAILABLE, conflict_message
-from tests.client.congestion.messages import streaming
 from tests.client.fake_server import Behaviour, FakeServer, abort
 
 START = pd.Timestamp("2026-03-04T17:00:00.001Z")
@@ -217,7 +216,7 @@ def test_a_lost_check_is_asked_again_and_told_once(client: Any, server: FakeServ
 
 
 def test_a_check_that_is_not_whole_is_an_error(client: Any, server: FakeServer) -> None:
-    server.on("CheckCommitments", streaming([]))
+    server.on("CheckCommitments", checked([]))
     with pytest.raises(ServerError, match="ended before the check was whole"):
         client.check_commitments(TABLE)
 

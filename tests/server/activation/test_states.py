@@ -221,11 +221,11 @@ def test_suspended_commitment_is_confirmed_again_once_nothing_stands_against_it(
     (first,) = held(here.rival, sale("cp", 1_000))
     name = _confirmed(here)
     plug_in(here.cpo, "ev", "cp")
-    assert kinds(confirm(here.agg, name)) == ["CASCADE", "CROSS_SALE"]
+    assert kinds(confirm(here.agg, name)) == ["CROSS_SALE", "CASCADE"]
     assert state(here.agg, name) == SUSPENDED
     release(here.rival, first.commitment_id)
     assert confirm(here.agg, name).commitments[0].state == CONFIRMED
-    assert kinds(hold(here.rival, sale("cp", 1_000))) == ["CASCADE", "CROSS_SALE"]
+    assert kinds(hold(here.rival, sale("cp", 1_000))) == ["CROSS_SALE", "CASCADE"]
 
 
 def test_suspended_commitment_is_released(here: RunningLedger) -> None:
