@@ -10,9 +10,9 @@ import os
 from evflex.server.unique import new_uuid
 new_uuid()
 child = os.fork()
-print(new_uuid(), flush=True)
 if child:
     os.waitpid(child, 0)
+print(new_uuid(), flush=True)
 """
 
 
