@@ -53,7 +53,7 @@ class Sales:
         return Columns(
             ["balancing"], [f"aggregator-{k}" for k in range(_AGGREGATORS)], [], self.name,
             np.zeros(n, dtype=np.int64), self.aggregator, self.direction, self.start_ms, self.end_ms, self.power_w,
-            np.full(n, -1), np.full(n, -1), np.arange(n), np.ones(n, dtype=np.bool_), np.full(n, -1),
+            self.power_w, np.full(n, -1), np.full(n, -1), np.arange(n), np.ones(n, dtype=np.bool_), np.full(n, -1),
         )  # fmt: skip
 
 

@@ -21,6 +21,8 @@ from evflex.engine.activation import (
 )
 from tests.conftest import SOAK
 from tests.engine.activation.reference.brute import all_conflicts, candidate_conflicts, decided
+from tests.engine.activation.reference.builders import ev, needing, point, sold
+from tests.engine.activation.reference.builders import world as world_of
 from tests.engine.activation.reference.world import (
     HOUR_MS,
     World,
@@ -140,6 +142,14 @@ def test_rows_after_a_ledger_are_checked_together_with_it(seed: int) -> None:
         columns = joined(columns_of(prepared, first), columns_of(prepared, second))
         whole = check_batch(prepared, columns_of(prepared, world.commitments))
         assert plain(check_batch(prepared, columns).conflicts) == plain(whole.conflicts)
+
+
+def test_a_row_keeps_its_share_of_the_energy_where_another_was_left_out() -> None:
+    # 16 Wh can be drawn and 10 are needed; of 10 Wh sold the vehicle gives half, for it has half of the power
+    pool = sold("pool", ("ev", 3), power_w=6, energy_wh=10)
+    here = world_of(ev(), point(), needing(10, departure=4, max_charge_w=4), pool)
+    prepared = prepare_registry(registry_of(here))
+    assert check_batch(prepared, columns_of(prepared, here.commitments)).conflicts == all_conflicts(here) == []
 
 
 def admitted_part(world: World) -> World:

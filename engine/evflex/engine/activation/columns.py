@@ -31,6 +31,7 @@ class Columns:
         start_ms: Start, milliseconds since 1970-01-01 UTC.
         end_ms: End.
         power_w: Power in W, > 0.
+        commitment_w: Power of its commitment in W, before any row was truncated or left out.
         energy_wh: Most energy of the commitment in Wh, -1 for full power all the time.
         group: Twice the number of its group, one more for co-delivery; -1 for none.
         commitment: Number of its commitment; rises, from 0 without gaps.
@@ -48,6 +49,7 @@ class Columns:
     start_ms: IntArray
     end_ms: IntArray
     power_w: IntArray
+    commitment_w: IntArray
     energy_wh: IntArray
     group: IntArray
     commitment: IntArray
@@ -75,17 +77,20 @@ def columns_of(prepared: PreparedRegistry, commitments: Iterable[Commitment]) ->
         energy = -1 if c.energy_wh is None else c.energy_wh
         rows += [
             (
-                prepared.number_of[row.resource_id], *common, row.end_ms, row.power_w, energy, group, number,
+                prepared.number_of[row.resource_id], *common, row.end_ms, row.power_w, c.power_w, energy, group, number,
                 c.counter_activation_declared, -1 if row.policy is None else int(row.policy),
             )
             for row in c.rows
         ]  # fmt: skip
-    table = np.array(rows, dtype=np.int64).reshape(-1, 12).T
-    names = ("name", "product", "aggregator", "direction", "start_ms", "end_ms", "power_w", "energy_wh", "group")
+    table = np.array(rows, dtype=np.int64).reshape(-1, 13).T
+    names = (
+        "name", "product", "aggregator", "direction", "start_ms", "end_ms", "power_w", "commitment_w", "energy_wh",
+        "group", "commitment",
+    )  # fmt: skip
     numbers = {key: np.ascontiguousarray(table[k]) for k, key in enumerate(names)}
     return Columns(
-        list(products), list(aggregators), list(groups), **numbers, commitment=np.ascontiguousarray(table[9]),
-        is_declared=table[10].astype(np.bool_), policy=np.ascontiguousarray(table[11]),
+        list(products), list(aggregators), list(groups), **numbers, is_declared=table[11].astype(np.bool_),
+        policy=np.ascontiguousarray(table[12]),
     )  # fmt: skip
 
 
@@ -98,7 +103,7 @@ def joined(first: Columns, second: Columns) -> Columns:
     named = moved_group >= 0
     moved_group[named] = 2 * of_group[moved_group[named] // 2] + moved_group[named] % 2
     offset = int(first.commitment[-1]) + 1 if len(first) else 0
-    plain = ("name", "direction", "start_ms", "end_ms", "power_w", "energy_wh", "policy")
+    plain = ("name", "direction", "start_ms", "end_ms", "power_w", "commitment_w", "energy_wh", "policy")
     return Columns(
         products, aggregators, groups,
         product=np.concatenate([first.product, of_product[second.product]]),
@@ -133,10 +138,10 @@ def commitment_at(columns: Columns, names: Sequence[str], rows: slice, commitmen
         rows=parts,
         start_ms=int(columns.start_ms[first]),
         end_ms=max(part.end_ms for part in parts),
-        power_w=sum(part.power_w for part in parts),
+        power_w=int(columns.commitment_w[first]),
         energy_wh=None if energy_wh < 0 else energy_wh,
         exclusive_group=group_name if group % 2 == EXCLUSIVE else "",
-        co_delivery_group=group_name if group >= 0 and group % 2 == CO_DELIVERY else "",
+        co_delivery_group=group_name if group % 2 == CO_DELIVERY else "",
         counter_activation_declared=bool(columns.is_declared[first]),
         sequence=sequence,
     )

@@ -104,6 +104,7 @@ class BatchReader:
         if self._caller_id not in aggregator_ids:
             aggregator_ids.append(self._caller_id)
         caller = aggregator_ids.index(self._caller_id)
+        commitment = np.cumsum(is_first) - 1
         columns = Columns(
             product_ids=self._tables["product_ids"],
             aggregator_ids=aggregator_ids,
@@ -115,9 +116,10 @@ class BatchReader:
             start_ms=data["start_unix_ms"],
             end_ms=data["end_unix_ms"],
             power_w=data["power_w"],
+            commitment_w=np.add.reduceat(data["power_w"], np.flatnonzero(is_first))[commitment],
             energy_wh=np.where(data["energy_wh"] > 0, data["energy_wh"], -1),
             group=group,
-            commitment=(np.cumsum(is_first) - 1).astype(np.int64),
+            commitment=commitment,
             is_declared=data["counter_activation_declared"].astype(np.bool_),
             policy=np.full(len(order), -1, dtype=np.int64),
         )

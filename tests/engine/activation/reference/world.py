@@ -174,6 +174,8 @@ def random_commitment(
     if _chance(rng, 0.2):
         units = (end_ms - start_ms) // unit_ms
         rows = tuple(replace(row, end_ms=start_ms + unit_ms * int(rng.integers(0, units + 1))) for row in rows)
+        if _chance(rng, 0.5):  # as a session leaves them that ended when they began
+            rows = tuple(row for row in rows if row.end_ms > start_ms) or rows
     group = _one_of(rng, ("g", "h"))
     sort = int(rng.integers(6))
     return Commitment(
