@@ -1,15 +1,24 @@
-"""What messages of every domain hold: times, and how a solve ended."""
+"""What messages of every domain need: copies, times, and how a solve ended."""
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TypeVar, cast
 
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from evflex.common.v1 import termination_pb2
 from evflex.engine.termination import Termination
 
+Copied = TypeVar("Copied", bound=Message)
 _MICROS = 1_000_000
+
+
+def copy_of(message: Copied) -> Copied:
+    """A message that can be changed; the other stays as it is."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy
 
 
 def set_timestamp(into: Timestamp, unix_us: int) -> None:
@@ -23,6 +32,11 @@ def timestamp(unix_us: int) -> Timestamp:
     value = Timestamp()
     set_timestamp(value, unix_us)
     return value
+
+
+def unix_ms(value: Timestamp) -> int:
+    """Milliseconds since 1970-01-01 UTC, rounded down."""
+    return value.seconds * 1_000 + value.nanos // 1_000_000
 
 
 def set_termination(into: termination_pb2.Termination, termination: Termination) -> None:

@@ -148,7 +148,7 @@ def events(head: Head, changes: Iterable[Change], tenant_id: str = "who") -> lis
 def append(store: LedgerStore, *changes: Change, now_unix_us: int = NOW_US) -> Head:
     with store.turn() as turn:
         turn.append(events(turn.lock_head(), changes), now_unix_us)
-        return turn.head()
+        return turn.lock_head()
 
 
 def assert_chained(rows: Sequence[LogRow]) -> bytes:
@@ -177,7 +177,7 @@ def count(database: Database, table: sa.Table) -> int:
 
 def test_what_is_appended_is_chained_and_read_back(store: LedgerStore) -> None:
     with store.turn() as turn:
-        assert turn.head() == Head(0, bytes(32))
+        assert turn.lock_head() == Head(0, bytes(32))
     made: list[Change] = [
         resource("ev"), session("s"), commitment("c"), policy("north", ""), conflict("agg", "other", "d"),
     ]  # fmt: skip
@@ -189,7 +189,8 @@ def test_what_is_appended_is_chained_and_read_back(store: LedgerStore) -> None:
     assert [row.event_time_unix_us for row in rows] == [NOW_US] * 2 + [NOW_US + 1] * 3
     for row, change in zip(rows, made, strict=True):
         assert getattr(audit_pb2.LedgerEvent.FromString(row.event), FIELDS[type(change)]) == change
-    assert (store.resource("ev"), store.session("s"), store.commitment("c")) == tuple(made[:3])
+    assert store.resources_page(None, 9, None) == made[:1]
+    assert (store.session("s"), store.commitment("c")) == tuple(made[1:3])
     with store.turn() as turn:
         assert turn.events_after(2) == rows[2:]
         assert turn.events_after(5) == []
@@ -212,7 +213,7 @@ def test_the_present_state_is_that_of_the_last_change(store: LedgerStore, databa
         policy("north", "", "second"),
     ]
     append(store, *later, now_unix_us=NOW_US + 1)
-    assert [store.commitment("c"), store.resource("ev"), store.session("s")] == later[:3]
+    assert [store.commitment("c"), *store.resources_page(None, 9, None), store.session("s")] == later[:3]
     assert store.policies_page(None, 9, None) == later[3:]
     assert store.resources_page(None, 9, frozenset({"south"})) == []
     with database.reading() as connection:
@@ -233,7 +234,7 @@ def test_appends_of_one_turn_follow_each_other(store: LedgerStore) -> None:
     with store.turn() as turn:
         turn.append([], NOW_US)
         for name in ("a", "b"):
-            turn.append(events(turn.head(), [resource(name)]), NOW_US)
+            turn.append(events(turn.lock_head(), [resource(name)]), NOW_US)
     assert_chained(list(store.audit(1)))
     assert [row.sequence for row in store.audit(1)] == [1, 2]
 
@@ -324,7 +325,7 @@ def test_turns_wait_for_what_they_share_and_for_nothing_else(postgres: Database,
         turn.lock_head()
         assert is_free(postgres, ["c"], [], head=False)
         assert not is_free(postgres, [], [], head=True)
-        turn.append(events(turn.head(), [resource("d")]), NOW_US)
+        turn.append(events(turn.lock_head(), [resource("d")]), NOW_US)
     assert is_free(postgres, ["a", "b", "c"], [("agg", "north")], head=True)
 
 
@@ -333,12 +334,12 @@ def test_who_waited_for_a_lock_sees_what_was_added_meanwhile(postgres: Database,
     append(postgres_store, resource("a"))
     key = request_key_of()
 
-    def follow() -> tuple[Head, int, bytes | None]:
+    def follow() -> tuple[Head, int, bytes | ServiceError | None]:
         with postgres_store.turn() as turn:
-            assert turn.head().sequence == 1
+            assert postgres_store.head() == 1
             turn.lock(["a"], [])
             head = turn.lock_head()
-            return head, len(turn.events_after(1)), turn.find_request(key)
+            return head, len(turn.events_after(1)), turn.find_requests([key]).get(key)
 
     def one_waits() -> bool:
         with postgres.reading() as connection:
@@ -381,7 +382,7 @@ def test_threads_add_without_gaps_and_without_deadlocks(store: LedgerStore) -> N
     rows = list(store.audit(1))
     assert len(rows) == len(names) + added
     with store.turn() as turn:
-        assert turn.head() == Head(len(rows), assert_chained(rows))
+        assert turn.lock_head() == Head(len(rows), assert_chained(rows))
     assert len(store.load(NOW_US).commitments) == added
 
 
@@ -459,12 +460,13 @@ def test_loading_gives_what_a_replay_of_the_log_gives(store: LedgerStore, seed: 
     for _ in range(12):
         with store.turn() as turn:
             changes = []
-            for sequence in range(turn.lock_head().sequence + 1, turn.head().sequence + 1 + generator.randint(1, 9)):
+            first = turn.lock_head().sequence + 1
+            for sequence in range(first, first + generator.randint(1, 9)):
                 change = random_change(generator, made)
                 if isinstance(change, commitment_pb2.Commitment):
                     made.setdefault(change.commitment_id, sequence)
                 changes.append(change)
-            turn.append(events(turn.head(), changes), NOW_US)
+            turn.append(events(turn.lock_head(), changes), NOW_US)
     resources, sessions, commitments, policies = {}, {}, {}, {}
     for row in store.audit(1):
         event = audit_pb2.LedgerEvent.FromString(row.event)
@@ -483,7 +485,7 @@ def test_loading_gives_what_a_replay_of_the_log_gives(store: LedgerStore, seed: 
 
     state = store.load(NOW_US)
     with store.turn() as turn:
-        assert state.head == turn.head()
+        assert state.head == turn.lock_head()
     for loaded, replayed in (
         (state.resources, resources.values()), (state.sessions, needed), (state.commitments, standing),
         (state.policies, policies.values()),
@@ -499,7 +501,7 @@ def test_an_empty_ledger_is_loaded(store: LedgerStore) -> None:
 
 def test_what_is_not_there_is_none(store: LedgerStore) -> None:
     for name in ("", "absent", "a\0b", "x" * 257):
-        assert (store.resource(name), store.session(name), store.commitment(name)) == (None, None, None)
+        assert (store.session(name), store.commitment(name)) == (None, None)
 
 
 def test_resources_come_in_pages(store: LedgerStore) -> None:
@@ -613,13 +615,9 @@ def test_requests_are_answered_once(store: LedgerStore) -> None:
         assert turn.find_requests([]) == {}
         assert turn.find_requests([first, second]) == {}
         turn.log_requests([(first, "a", "north", b"1"), (second, "b", "north", b"2")], NOW_US)
-        assert turn.find_request(first) == b"1"
+        assert turn.find_requests([first]) == {first: b"1"}
     with store.turn() as turn:
         found = turn.find_requests([first, second, absent, other_payload, other_tenant])
-        assert turn.find_request(absent) is None
-        with pytest.raises(ServiceError) as caught:
-            turn.find_request(other_payload)
-    assert caught.value.reason == "REQUEST_ID_REUSED"
     refused = found.pop(other_payload)
     assert isinstance(refused, ServiceError)
     assert refused.reason == "REQUEST_ID_REUSED"
@@ -642,4 +640,4 @@ def test_a_turn_does_not_wait_for_other_writers_to_forget(postgres: Database, po
     with postgres.writing(), postgres_store.turn() as turn:
         turn.log_requests([(key, "a", "north", b"")], NOW_US)
     with postgres_store.turn() as turn:
-        assert turn.find_request(key) == b""
+        assert turn.find_requests([key]) == {key: b""}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 
 from evflex.engine.activation.batch_counts import END, POWER, ROW, START, WHO, Counts
 from evflex.engine.activation.columns import Columns
+from evflex.engine.activation.counting import Piece, largest, summed
 from evflex.engine.activation.model import ConflictKind
 from evflex.engine.activation.prepared import NO_LIMIT_W, PreparedRegistry
 from evflex.engine.kernels import argsort, inner_kernel, kernel
@@ -19,7 +18,8 @@ from evflex.engine.workers import Workers
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
-_FEW = 32
+# So many values are sorted faster by insertion.
+FEW = 32
 _CAPACITY, _ALIAS = int(ConflictKind.CAPACITY_EXCEEDED), int(ConflictKind.ALIAS_SALE)
 _CASCADE, _CAP = int(ConflictKind.CASCADE), int(ConflictKind.AGGREGATOR_CAP)
 
@@ -94,48 +94,20 @@ def _without_groups(counts: Counts, columns: Columns) -> tuple[IntArray, IntArra
     by_key = np.lexsort(keys[::-1])
     members, keys = np.flatnonzero(is_grouped)[by_key], keys[:, by_key]
     cuts = [0, *(np.flatnonzero((keys[:, 1:] != keys[:, :-1]).any(axis=0)) + 1).tolist(), len(members)]
-    pieces: list[tuple[int, int, int, int]] = []
+    found: list[tuple[int, int, int, int]] = []
     for first, last in pairwise(cuts):
         entries = counts.entries[members[first:last]]
-        own = columns.commitment[entries[:, ROW]]
-        largest = _largest([(k, *entry) for k, entry in zip(own.tolist(), entries[:, :3].tolist(), strict=True)])
-        pieces += [(int(keys[0, first]), *piece) for piece in largest]
-    table = np.array(pieces, dtype=np.int64).reshape(-1, 4)
+        by_commitment: dict[int, list[Piece]] = {}
+        for own, entry in zip(columns.commitment[entries[:, ROW]].tolist(), entries[:, :3].tolist(), strict=True):
+            by_commitment.setdefault(own, []).append(Piece(*entry))
+        together = largest(piece for pieces in by_commitment.values() for piece in summed(pieces))
+        found += [(int(keys[0, first]), *piece) for piece in together]
+    table = np.array(found, dtype=np.int64).reshape(-1, 4)
     load = np.concatenate([counts.entries[~is_grouped], np.pad(table[:, 1:], ((0, 0), (0, 2)))])
     all_buckets = np.concatenate([bucket[~is_grouped], table[:, 0]])
     by_bucket = np.argsort(all_buckets, kind="stable")
     starts = np.searchsorted(all_buckets[by_bucket], np.arange(len(counts.starts))).astype(np.int64)
     return starts, load[by_bucket]
-
-
-def _largest(entries: Sequence[tuple[int, ...]]) -> list[tuple[int, int, int]]:
-    """Largest over time of commitments whose entries (commitment, start, end, power) add up; start, end and power."""
-    by_commitment: dict[int, list[tuple[int, int, int]]] = {}
-    for commitment, start, end, power in entries:
-        by_commitment.setdefault(commitment, []).append((start, end, power))
-    pieces = [piece for own in by_commitment.values() for piece in _sum(own)]
-    pieces.sort()
-    edges = sorted({edge for piece in pieces for edge in piece[:2]})
-    active: list[tuple[int, int]] = []
-    found: list[tuple[int, int, int]] = []
-    at = 0
-    for start, end in pairwise(edges):
-        while at < len(pieces) and pieces[at][0] <= start:
-            heappush(active, (-pieces[at][2], pieces[at][1]))
-            at += 1
-        while active and active[0][1] <= start:
-            heappop(active)
-        if active:
-            found.append((start, end, -active[0][0]))
-    return found
-
-
-def _sum(entries: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    if len(entries) == 1:
-        return list(entries)
-    edges = sorted({edge for entry in entries for edge in entry[:2]})
-    sums = [(a, b, sum(p for s, e, p in entries if s <= a < e)) for a, b in pairwise(edges)]
-    return [piece for piece in sums if piece[2]]
 
 
 @kernel
@@ -220,14 +192,7 @@ def name_runs(
                 longest = max(longest, end[j] - start[j])
         begins, ends = found[r, 1], found[r, 2]
         # sorted by start: none that began earlier than the longest reaches into the run
-        i = first
-        high = last
-        while i < high:
-            middle = (i + high) // 2
-            if start[order[middle]] <= begins - longest:
-                i = middle + 1
-            else:
-                high = middle
+        i = first_after(start, order, first, last, begins - longest)
         only_name, several, has_lower = -1, False, False
         while i < last and start[order[i]] < ends:
             j = order[i]
@@ -273,7 +238,7 @@ def members_of_runs(
 @inner_kernel
 def sort_range(values: IntArray, first: int, last: int, order: IntArray) -> None:
     """Write the indices first to last in the order of their values."""
-    if last - first > _FEW:
+    if last - first > FEW:
         # instants in ms are whole numbers that a double holds exactly
         order[first:last] = argsort(values[first:last].astype(np.float64)) + first
         return
@@ -283,3 +248,15 @@ def sort_range(values: IntArray, first: int, last: int, order: IntArray) -> None
             order[j] = order[j - 1]
             j -= 1
         order[j] = i
+
+
+@inner_kernel
+def first_after(values: IntArray, order: IntArray, low: int, high: int, instant: int) -> int:
+    """First place in a range of indices, sorted by their values, whose value is after an instant."""
+    while low < high:
+        middle = (low + high) // 2
+        if values[order[middle]] <= instant:
+            low = middle + 1
+        else:
+            high = middle
+    return low

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evflex.engine.activation.batch_capacity import shares_of, sort_range
+from evflex.engine.activation.batch_capacity import FEW, first_after, shares_of, sort_range
 from evflex.engine.activation.batch_counts import END, ROW, START, WHO, Counts
 from evflex.engine.activation.columns import Columns
 from evflex.engine.activation.model import PolicyKind, ResourceKind
@@ -19,7 +19,6 @@ from evflex.engine.workers import Workers
 IntArray = NDArray[np.int64]
 _SAME = int(PolicyKind.SAME_AGGREGATOR)
 _EV = int(ResourceKind.EV)
-_FEW = 32
 _NO_CASCADE = int(PolicyKind.NO_CASCADE)
 
 
@@ -143,7 +142,7 @@ def sort_sold(
         first, j = starts[t], at[t - low]
         at[t - low] = j + 1
         longest[t] = max(longest[t], end[row] - start[row])
-        if j - first < _FEW:
+        if j - first < FEW:
             while j > first and sold[j - 1, 0] > start[row]:
                 for c in range(4):  # a row at once would make an array of each
                     sold[j, c] = sold[j - 1, c]
@@ -153,7 +152,7 @@ def sort_sold(
     order = np.empty(0, dtype=np.int64)
     for t in range(low, high):
         first, last = starts[t], starts[t + 1]
-        if last - first > _FEW:  # the first of them are in order, the others as they came
+        if last - first > FEW:  # the first of them are in order, the others as they came
             if not len(order):
                 order = np.empty(len(sold), dtype=np.int64)
             sort_range(sold[:, 0], first, last, order)
@@ -188,7 +187,7 @@ def cross_pairs(
                 if first >= last:
                     continue
                 for b in range(
-                    _first_after(sold, starts[point], starts[point + 1], first - longest[point]), starts[point + 1]
+                    _first_sold_after(sold, starts[point], starts[point + 1], first - longest[point]), starts[point + 1]
                 ):
                     if sold[b, 0] >= last:
                         break
@@ -234,14 +233,7 @@ def line_pairs(
             for i in range(first, last):
                 if not entries[i, WHO] & 1:
                     continue
-                k = begin
-                stop = end
-                while k < stop:  # the first that may still run
-                    middle = (k + stop) // 2
-                    if start[order[middle]] <= entries[i, START] - longest:
-                        k = middle + 1
-                    else:
-                        stop = middle
+                k = first_after(start, order, begin, end, entries[i, START] - longest)
                 while k < end and start[order[k]] < entries[i, END]:
                     j = order[k]
                     k += 1
@@ -274,8 +266,8 @@ def _all_declared(entries: IntArray, first: int, last: int, begin: int, end: int
 
 
 @inner_kernel
-def _first_after(sold: IntArray, low: int, high: int, instant: int) -> int:
-    """First place in a range sorted by start that begins after an instant."""
+def _first_sold_after(sold: IntArray, low: int, high: int, instant: int) -> int:
+    """First place in a range that is sorted by start itself, not by indices, which begins after an instant."""
     while low < high:
         middle = (low + high) // 2
         if sold[middle, 0] <= instant:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import heappop, heappush
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -75,8 +76,8 @@ def by_place(counts: Iterable[Count]) -> dict[Place, list[Count]]:
     return found
 
 
-def summed(counts: list[Count]) -> list[Piece]:
-    """Power of a commitment at one place: disjoint pieces in the order of time."""
+def summed(counts: Sequence[Count | Piece]) -> list[Piece]:
+    """Power of all counts together, as of one commitment at one place: disjoint pieces in the order of time."""
     if len(counts) == 1:
         only = counts[0]
         return [Piece(only.start_ms, only.end_ms, only.power_w)]
@@ -87,6 +88,24 @@ def summed(counts: list[Count]) -> list[Piece]:
         if power:
             pieces.append(Piece(start, end, power))
     return pieces
+
+
+def largest(pieces: Iterable[Piece]) -> list[Piece]:
+    """Largest power of any piece, as of a group whose members count by the largest: disjoint, in the order of time."""
+    waiting = sorted(pieces)
+    edges = sorted({edge for piece in waiting for edge in piece[:2]})
+    running: list[tuple[int, int]] = []
+    found: list[Piece] = []
+    at = 0
+    for start, end in pairwise(edges):
+        while at < len(waiting) and waiting[at].start_ms <= start:
+            heappush(running, (-waiting[at].power_w, waiting[at].end_ms))
+            at += 1
+        while running and running[0][1] <= start:
+            heappop(running)
+        if running:
+            found.append(Piece(start, end, -running[0][0]))
+    return found
 
 
 def _counts_of_row(registry: Registry, commitment: Commitment, k: int, row: Row) -> Iterator[Count]:
@@ -125,7 +144,7 @@ def _in_session(
     first, last = max(start_ms, session.start_ms), min(end_ms, session.end_ms)
     if first >= last:
         return
-    sides = [registry.thing(side).thing_id for side in (session.ev_id, session.charge_point_id)]
+    sides = [side.thing_id for side in registry.sides_of(session)]
     above = dict.fromkeys(place for side in sides for place in registry.ancestors(side) if place not in sides)
     for side in sides:
         yield Count(side, first, last, power_w, k, True)

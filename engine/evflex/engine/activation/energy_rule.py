@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 
-from evflex.engine.activation.counting import Count, Piece, summed
+from evflex.engine.activation.counting import Count, Piece, largest, summed
 from evflex.engine.activation.model import Commitment, Conflict, ConflictKind, Direction, Session
 from evflex.engine.activation.pair_rules import Sold, in_order
 from evflex.engine.activation.place_book import Group
@@ -25,7 +24,7 @@ def energy_exceeded(registry: Registry, session: Session, sold: Iterable[Sold]) 
     """
     if session.energy_wh is None or session.departure_ms is None or session.max_charge_w is None:
         return None
-    sides = [registry.thing(side).thing_id for side in (session.ev_id, session.charge_point_id)]
+    sides = [side.thing_id for side in registry.sides_of(session)]
     alone, takers = 0, []
     groups: dict[Group, list[tuple[list[Piece], int]]] = {}
     for one in sold:
@@ -82,9 +81,6 @@ def _most(commitment: Commitment, row: int, taken_w_ms: int) -> int:
 
 
 def _taken_by_group(members: Sequence[tuple[list[Piece], int]]) -> int:
-    edges = sorted({edge for pieces, _ in members for piece in pieces for edge in piece[:2]})
-    largest = 0
-    for start, end in pairwise(edges):
-        powers = [p.power_w for pieces, _ in members for p in pieces if p.start_ms <= start < p.end_ms]
-        largest += max(powers, default=0) * (end - start)
-    return min(largest, sum(taken for _, taken in members))
+    together = largest(piece for pieces, _ in members for piece in pieces)
+    most = sum(piece.power_w * (piece.end_ms - piece.start_ms) for piece in together)
+    return min(most, sum(taken for _, taken in members))

@@ -175,6 +175,18 @@ class Ledger:
         """Commitments with a row on any of some resources or sessions."""
         return {name for resource_id in resource_ids for name in self._naming.get(resource_id, ())}
 
+    def naming_sides(self, session: Session) -> set[str]:
+        """Commitments with a row on the vehicle or the charge point of a session, or on the session."""
+        members = [member for side in self.registry.sides_of(session) for member in side.members]
+        return self.naming([*members, session.session_id])
+
+    def joined_to(self, resource_id: str, aliases: Iterable[tuple[str, str]]) -> set[str]:
+        """Commitments that may count otherwise once a resource has these aliases instead of its own."""
+        registry = self.registry
+        things = {registry.thing(member) for member in registry.joined_by(resource_id, aliases)}
+        members = [member for thing in things for member in thing.members]
+        return self.counting_at(thing.thing_id for thing in things) | self.naming(members)
+
     def counting_at(self, thing_ids: Iterable[str]) -> set[str]:
         """Commitments that count at any of some things."""
         return {name for thing_id in thing_ids if thing_id in self._books for name in self._books[thing_id].members}
@@ -182,9 +194,8 @@ class Ledger:
     def open_session(self, session: Session) -> list[Suspension]:
         """Open a session, and decide what conflicts by it; see :meth:`change`."""
         registry = self.registry
-        members = [m for side in (session.ev_id, session.charge_point_id) for m in registry.thing(side).members]
         return self.change(
-            self.naming(members),
+            self.naming_sides(session),
             lambda: registry.put_session(session),
             lambda: registry.drop_session(session.session_id),
         )
@@ -198,11 +209,9 @@ class Ledger:
         Returns:
             Commitments as they were cut, in the order of their sequence. One without rows counts no more.
         """
-        vehicles = set(self.registry.thing(session.ev_id).members)
-        members = [*vehicles, *self.registry.thing(session.charge_point_id).members]
+        vehicles = self.registry.thing(session.ev_id).members
         changed = []
-        affected = self.naming([*members, session.session_id])
-        for commitment in self.move(affected, lambda: self.registry.put_session(session)):
+        for commitment in self.move(self.naming_sides(session), lambda: self.registry.put_session(session)):
             cut = truncated(commitment, session, vehicles)
             if cut != commitment:
                 self.remove(commitment.commitment_id)
@@ -212,13 +221,8 @@ class Ledger:
     def change_resource(self, resource: Resource) -> list[Suspension]:
         """Replace a resource, and decide what conflicts by that, as where aliases join two things."""
         registry, before = self.registry, self.registry.resources[resource.resource_id]
-        self.registry.put_resource(resource)
-        joined = registry.thing(resource.resource_id).members
-        self.registry.put_resource(before)
-        things = {registry.thing(member).thing_id for member in joined}
-        members = {member for thing in things for member in registry.thing(thing).members}
         return self.change(
-            self.counting_at(things) | self.naming(members),
+            self.joined_to(resource.resource_id, resource.aliases),
             lambda: registry.put_resource(resource),
             lambda: registry.put_resource(before),
         )
@@ -323,9 +327,7 @@ class Ledger:
             there = registry.sessions_of(registry.thing(side), commitment.start_ms, commitment.end_ms)
             sessions.update((session.session_id, session) for session in there)
         for session in sessions.values():
-            sides = [registry.thing(side).thing_id for side in (session.ev_id, session.charge_point_id)]
-            names = dict.fromkeys(name for side in sides for name in self._direct_at(side))
-            for other in (*(self._sold[name] for name in names), sold):
+            for other in (*self._direct_in(session), sold):
                 yield from _found(cross_sale(registry, sold, other, session))
 
     def _along_the_line(self, sold: Sold, places: dict[Place, list[Count]]) -> Iterator[Conflict]:
@@ -365,16 +367,16 @@ class Ledger:
                 if session.has_need and session.end_ms == OPEN_END_MS:
                     seen[session.session_id] = session
         for session in seen.values():
-            sides = [self.registry.thing(side).thing_id for side in (session.ev_id, session.charge_point_id)]
-            names = dict.fromkeys(name for side in sides for name in self._direct_at(side))
-            conflict = energy_exceeded(self.registry, session, [*(self._sold[name] for name in names), sold])
+            conflict = energy_exceeded(self.registry, session, [*self._direct_in(session), sold])
             # of a session whose need cannot be met anyway, those that take nothing are not told
             if conflict is not None and sold.commitment.commitment_id in conflict.commitment_ids:
                 yield conflict
 
-    def _direct_at(self, thing_id: str) -> Iterable[str]:
-        book = self._books.get(thing_id)
-        return () if book is None else book.direct
+    def _direct_in(self, session: Session) -> list[Sold]:
+        """Those that count directly at the vehicle or the charge point of a session."""
+        books = [self._books.get(side.thing_id) for side in self.registry.sides_of(session)]
+        names = dict.fromkeys(name for book in books if book is not None for name in book.direct)
+        return [self._sold[name] for name in names]
 
 
 def _found(conflict: Conflict | None) -> Iterator[Conflict]:

@@ -70,20 +70,13 @@ class Registry:
         self.version += 1
         resource_id = resource.resource_id
         before = self.resources.get(resource_id)
-        affected = {resource_id} if before is None else set(self.thing(resource_id).members)
         for alias in () if before is None else before.aliases:
             self._named[alias].discard(resource_id)
         self.resources[resource_id] = resource
         for alias in resource.aliases:
             self._named.setdefault(alias, set()).add(resource_id)
-        affected |= self._component(resource_id)
-        if before is None and len(affected) == 1:
-            return  # nothing that is known changes
-        for member in affected:
-            self._things.pop(member, None)
-        # parents are named by their things, which may be others now
-        self._things.clear()
-        self._ancestors.clear()
+        if before is not None or len(self._component(resource_id)) > 1:
+            self._forget_things()
 
     def drop_resource(self, resource_id: str) -> None:
         """Forget a resource."""
@@ -92,8 +85,7 @@ class Registry:
         for alias in resource.aliases:
             self._named[alias].discard(resource_id)
         del self.resources[resource_id]
-        self._things.clear()
-        self._ancestors.clear()
+        self._forget_things()
 
     def put_session(self, session: Session) -> None:
         """Add a session, or replace the one of this identifier."""
@@ -156,6 +148,10 @@ class Registry:
             known = self._ancestors[thing_id] = tuple(found)
         return known
 
+    def sides_of(self, session: Session) -> tuple[Thing, Thing]:
+        """The vehicle and the charge point of a session."""
+        return self.thing(session.ev_id), self.thing(session.charge_point_id)
+
     def sessions_of(self, thing: Thing, start_ms: int, end_ms: int) -> list[Session]:
         """Sessions of a vehicle or charge point that share time with [start_ms, end_ms), in the order of time."""
         there = [s for member in thing.members for s in self._sessions_of.get(member, ())]
@@ -188,6 +184,11 @@ class Registry:
             for other in self._named.get(alias, ()):
                 found |= self._component(other)
         return found
+
+    def _forget_things(self) -> None:
+        """Find things anew: others may have joined or parted, and parents are named by their things."""
+        self._things.clear()
+        self._ancestors.clear()
 
     def _component(self, resource_id: str) -> set[str]:
         """Resources joined with one by aliases, itself included."""

@@ -9,20 +9,19 @@ from evflex.engine.validation import Rules
 from evflex.server.activation.decode import commitment_of
 from evflex.server.activation.encode import conflict_messages
 from evflex.server.activation.keeper import Done, LedgerKeeper
+from evflex.server.activation.locks import locks_of_names
 from evflex.server.activation.own_commitments import (
     check_ids_of,
     check_names,
-    copy_of,
     own_commitments,
     wrong_state,
 )
 from evflex.server.activation.refusals import refused
-from evflex.server.activation.selling import locks_of_names
-from evflex.server.activation.times import unix_ms
 from evflex.server.activation.turn import Turn
 from evflex.server.activation.world import ACTIVATED, CONFIRMED
 from evflex.server.caller import Caller
 from evflex.server.fields import check_id, check_request_id, refuse
+from evflex.server.messages import copy_of, unix_ms
 
 MOST_ENERGY_WH = 10**13
 _DELIVERED = commitment_pb2.CommitmentState.COMMITMENT_STATE_DELIVERED

@@ -11,8 +11,8 @@ from evflex.server.messages import set_timestamp
 from evflex.server.store.ledger import LedgerStore
 from evflex.server.store.ledger_rows import LogRow
 
-# Lines of large pools take a hundred kilobytes and more.
 _CONFLICT = audit_pb2.LedgerEvent.CONFLICT_FIELD_NUMBER
+# Lines of large pools take a hundred kilobytes and more.
 _MESSAGE_BYTES = 512 * 1024
 
 

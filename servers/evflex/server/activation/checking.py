@@ -24,7 +24,7 @@ from evflex.engine.activation.model import MOST_NAMED, Conflict
 from evflex.engine.validation import Rules
 from evflex.server.activation.encode import conflict_message
 from evflex.server.activation.keeper import LedgerKeeper
-from evflex.server.activation.read_batch import BatchReader
+from evflex.server.activation.read_batch import BatchReader, IntArray
 from evflex.server.activation.world import LedgerWorld
 from evflex.server.caller import Caller
 from evflex.server.calls import Call
@@ -142,11 +142,11 @@ class _Rows:
         first: First row of each commitment, and the end, in that order.
     """
 
-    order: np.ndarray[tuple[int], np.dtype[np.int64]]
-    first: np.ndarray[tuple[int], np.dtype[np.int64]]
+    order: IntArray
+    first: IntArray
 
     @classmethod
-    def of(cls, columns: Columns, order: np.ndarray[tuple[int], np.dtype[np.int64]]) -> _Rows:
+    def of(cls, columns: Columns, order: IntArray) -> _Rows:
         count = int(columns.commitment[-1]) + 1
         return cls(order, np.searchsorted(columns.commitment, np.arange(count + 1)).astype(np.int64))
 

@@ -9,11 +9,11 @@ from evflex.activation.v1 import commitment_pb2
 from evflex.engine.validation import Rules
 from evflex.server.activation.activating import Activating
 from evflex.server.activation.keeper import LedgerKeeper
+from evflex.server.activation.own_commitments import own_of
 from evflex.server.activation.selling import Selling
-from evflex.server.activation.times import unix_ms
 from evflex.server.calls import current_call
-from evflex.server.errors import not_found
 from evflex.server.fields import check_id, refuse, timestamp_s
+from evflex.server.messages import unix_ms
 from evflex.server.pages import check_page_size, page_of
 
 
@@ -75,10 +75,8 @@ class CommitmentRpcs:
         rules = Rules()
         check_id(rules, "commitment_id", request.commitment_id, required=True)
         refuse(rules)
-        caller = current_call().caller
-        message = self._keeper.store.commitment(request.commitment_id)
-        if message is None or message.tenant_id != caller.tenant_id or not caller.may_use_area(message.area_id):
-            raise not_found("commitment", request.commitment_id)
+        name = request.commitment_id
+        message = own_of(current_call().caller, name, self._keeper.store.commitment(name))
         return api.GetCommitmentResponse(commitment=message)
 
     def ListCommitments(  # noqa: N802

@@ -22,8 +22,9 @@ from evflex.engine.activation.model import (
     Session,
 )
 from evflex.engine.validation import Rules
-from evflex.server.activation.times import read_ms, unix_ms
+from evflex.server.activation.times import read_ms
 from evflex.server.fields import check_id, known_member
+from evflex.server.messages import unix_ms
 
 MOST_ALIASES = 100
 MOST_ALLOCATION_ROWS = 10_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
@@ -14,11 +14,13 @@ from google.rpc import code_pb2
 from structlog.typing import FilteringBoundLogger
 
 from evflex.activation.v1 import audit_pb2, commitment_pb2
+from evflex.server.activation.locks import Locks
 from evflex.server.activation.turn import Turn
 from evflex.server.activation.world import LedgerWorld
 from evflex.server.caller import Caller
 from evflex.server.errors import ServiceError, busy
 from evflex.server.log import places
+from evflex.server.messages import copy_of
 from evflex.server.settings import Settings
 from evflex.server.store.ledger import LedgerStore
 from evflex.server.store.ledger_turn import LedgerTurn
@@ -46,19 +48,6 @@ class Done:
     answer: Message
     resource_id: str = ""
     area_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Locks:
-    """What a request changes the sums of, for servers that share a database.
-
-    Attributes:
-        resource_ids: Resources.
-        caps: Aggregator and area of each cap.
-    """
-
-    resource_ids: Collection[str] = ()
-    caps: Collection[tuple[str, str]] = ()
 
 
 # Changes the ledger, and gives the answer; where it raises, its changes are taken back.
@@ -129,11 +118,6 @@ class LedgerKeeper:
         self._forget_unix_us = now_unix_us() + _HOUR_US
         self._thread = threading.Thread(target=self._serve, name="ledger", daemon=True)
         self._thread.start()
-
-    @property
-    def last_conflict(self) -> int:
-        """Number of the last line with a conflict that this server has seen."""
-        return self._world.last_conflict
 
     @property
     def position(self) -> int:
@@ -403,8 +387,7 @@ def _let_holds_expire(turn: Turn) -> None:
     over = list(turn.world.expired(turn.now_ms))
     turn.on_undo(lambda: turn.world.expect_expiry(over))
     for held in over:
-        message = commitment_pb2.Commitment()
-        message.CopyFrom(held)
+        message = copy_of(held)
         message.state = _EXPIRED
         turn.put_commitment(message)
 

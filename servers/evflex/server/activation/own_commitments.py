@@ -63,10 +63,19 @@ def own_commitments(
     for name in names:
         # those that are over and done with are in the store only
         message = turn.world.commitments.get(name) or turn.closed.get(name) or keeper.store.commitment(name)
-        if message is None or message.tenant_id != caller.tenant_id or not caller.may_use_area(message.area_id):
-            raise not_found("commitment", name)
-        found.append(message)
+        found.append(own_of(caller, name, message))
     return found
+
+
+def own_of(caller: Caller, name: str, message: commitment_pb2.Commitment | None) -> commitment_pb2.Commitment:
+    """What was found by a name, if it is the caller's.
+
+    Raises:
+        ServiceError: NOT_FOUND.
+    """
+    if message is None or message.tenant_id != caller.tenant_id or not caller.may_use_area(message.area_id):
+        raise not_found("commitment", name)
+    return message
 
 
 def wrong_state(message: commitment_pb2.Commitment, wanted: str) -> ServiceError:
@@ -77,10 +86,3 @@ def wrong_state(message: commitment_pb2.Commitment, wanted: str) -> ServiceError
     else:
         reason, text = "WRONG_STATE", f"{message.commitment_id} is {state}, must be {wanted}"
     return refused(reason, text, state=state, commitment_id=message.commitment_id)
-
-
-def copy_of(message: commitment_pb2.Commitment) -> commitment_pb2.Commitment:
-    """A commitment that can be changed; what is in the ledger stays as it is."""
-    copy = commitment_pb2.Commitment()
-    copy.CopyFrom(message)
-    return copy

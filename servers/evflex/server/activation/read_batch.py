@@ -32,7 +32,15 @@ _REFERENCES = {
     "exclusive_group_indices": ("groups", -1),
     "co_delivery_group_indices": ("groups", -1),
 }
-_MOST_MS = 253_402_300_800_000
+# The least and the greatest value of the other columns; those that are not here are flags.
+_RANGES = {
+    "directions": (1, 2),
+    "power_w": (1, MOST_POWER_W),
+    "energy_wh": (0, MOST_POWER_W),
+    "pool_numbers": (0, 1 << 62),
+    "start_unix_ms": (0, 253_402_300_800_000),
+    "end_unix_ms": (0, 253_402_300_800_000),
+}
 
 
 class BatchReader:
@@ -127,20 +135,13 @@ class BatchReader:
 
     def _check(self, rules: Rules, path: str, name: str, values: IntArray) -> None:
         """Report each value that is out of its range."""
-        low, high = -(1 << 62), 1 << 62
         if name in _REFERENCES:
             table, low = _REFERENCES[name]
             high = len(self._tables[table]) - 1
-        elif name == "directions":
-            low, high = 1, 2
-        elif name == "power_w":
-            low, high = 1, MOST_POWER_W
-        elif name == "energy_wh":
-            low, high = 0, MOST_POWER_W
-        elif name == "pool_numbers":
-            low = 0
-        elif name in ("start_unix_ms", "end_unix_ms"):
-            low, high = 0, _MOST_MS
+        elif name in _RANGES:
+            low, high = _RANGES[name]
+        else:
+            return
         bad = (values < low) | (values > high)
         if not bad.any():
             return

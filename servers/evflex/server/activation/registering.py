@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from typing import TypeVar
 
 from evflex.activation.v1 import activation_service_pb2 as api
 from evflex.activation.v1 import resource_pb2
@@ -10,16 +11,19 @@ from evflex.engine.activation.model import OPEN_END_MS
 from evflex.engine.activation.registry import closes_cycle, overlapping
 from evflex.engine.validation import Rules
 from evflex.server.activation.decode import aliases_of, check_aliases, check_resource
-from evflex.server.activation.keeper import Done, LedgerKeeper, Locks
+from evflex.server.activation.keeper import Done, LedgerKeeper
+from evflex.server.activation.locks import Locks, locks_of_line
 from evflex.server.activation.refusals import not_owner, refused
 from evflex.server.activation.turn import Turn
 from evflex.server.activation.world import LedgerWorld
 from evflex.server.caller import Caller
 from evflex.server.errors import invalid_field, not_found
 from evflex.server.fields import check_id, check_request_id, refuse
+from evflex.server.messages import copy_of
 from evflex.server.store.requests import check_etag
 
 MOST_RESOURCES = 10_000
+AliasAnswer = TypeVar("AliasAnswer", api.LinkAliasesResponse, api.UnlinkAliasesResponse)
 
 
 class Register:
@@ -80,28 +84,12 @@ class Register:
         Raises:
             ServiceError: As :meth:`register`.
         """
-        _check_aliases_request(request)
-        wanted = resource_pb2.Resource(resource_id=request.resource_id, aliases=request.aliases)
 
-        def work(turn: Turn) -> Done:
-            changed = _own(turn.world, caller, request.resource_id, request.etag)
-            known = set(aliases_of(changed.aliases))
-            changed.aliases.extend(alias for alias in request.aliases if (alias.scheme, alias.value) not in known)
-            rules = Rules()
-            check_aliases(rules, "aliases", changed.aliases)
-            refuse(rules)
-            written = self._write(turn, caller, changed)
-            _refuse_cycles(turn.world, [request.resource_id])
-            same = _same(turn.world, request.resource_id)
-            shown = None if request.validate_only else written
-            return Done(
-                api.LinkAliasesResponse(resource=shown, same_resource_ids=same), written.resource_id, written.area_id
-            )
+        def with_those(known: Sequence[resource_pb2.Alias]) -> list[resource_pb2.Alias]:
+            there = aliases_of(known)
+            return [*known, *(alias for alias in request.aliases if (alias.scheme, alias.value) not in there)]
 
-        return self._keeper.change(
-            "LinkAliases", request, caller, api.LinkAliasesResponse, work,
-            lambda world: _locks(world, [wanted]),
-        )  # fmt: skip
+        return self._change_aliases("LinkAliases", request, caller, api.LinkAliasesResponse, with_those)
 
     def unlink(self, request: api.UnlinkAliasesRequest, caller: Caller) -> api.UnlinkAliasesResponse:
         """Take aliases from a resource of the caller.
@@ -109,29 +97,15 @@ class Register:
         Raises:
             ServiceError: As :meth:`register`; INVALID_ARGUMENT for an alias that it has not.
         """
-        _check_aliases_request(request)
 
-        def work(turn: Turn) -> Done:
-            changed = _own(turn.world, caller, request.resource_id, request.etag)
-            gone = aliases_of(request.aliases)
-            known = aliases_of(changed.aliases)
+        def without_those(known: Sequence[resource_pb2.Alias]) -> list[resource_pb2.Alias]:
+            there, gone = aliases_of(known), aliases_of(request.aliases)
             for i, alias in enumerate(request.aliases):
-                if (alias.scheme, alias.value) not in known:
+                if (alias.scheme, alias.value) not in there:
                     raise invalid_field(f"aliases[{i}]", "must be an alias of the resource")
-            left = [alias for alias in changed.aliases if (alias.scheme, alias.value) not in gone]
-            del changed.aliases[:]
-            changed.aliases.extend(left)
-            written = self._write(turn, caller, changed)
-            same = _same(turn.world, request.resource_id)
-            shown = None if request.validate_only else written
-            return Done(
-                api.UnlinkAliasesResponse(resource=shown, same_resource_ids=same), written.resource_id, written.area_id
-            )
+            return [alias for alias in known if (alias.scheme, alias.value) not in gone]
 
-        return self._keeper.change(
-            "UnlinkAliases", request, caller, api.UnlinkAliasesResponse, work,
-            lambda world: _locks(world, [resource_pb2.Resource(resource_id=request.resource_id)]),
-        )  # fmt: skip
+        return self._change_aliases("UnlinkAliases", request, caller, api.UnlinkAliasesResponse, without_those)
 
     def get(self, request: api.GetResourceRequest, caller: Caller) -> api.GetResourceResponse:
         """A resource, and what is the same thing.
@@ -160,6 +134,40 @@ class Register:
             before_sequence, size, caller.areas, area_id=request.area_id, kind=request.kind,
             tenant_id=caller.tenant_id if request.own else "",
         )  # fmt: skip
+
+    def _change_aliases(
+        self,
+        method: str,
+        request: api.LinkAliasesRequest | api.UnlinkAliasesRequest,
+        caller: Caller,
+        answer_type: type[AliasAnswer],
+        changed_of: Callable[[Sequence[resource_pb2.Alias]], list[resource_pb2.Alias]],
+    ) -> AliasAnswer:
+        """Give a resource the aliases that follow from those that it has."""
+        name = request.resource_id
+        rules = Rules()
+        check_request_id(rules, request.request_id, required=not request.validate_only)
+        check_id(rules, "resource_id", name, required=True)
+        rules.check(bool(request.aliases), "aliases", "must not be empty")
+        check_aliases(rules, "aliases", request.aliases)
+        refuse(rules)
+
+        def work(turn: Turn) -> Done:
+            message = _own(turn.world, caller, name, request.etag)
+            aliases = changed_of(message.aliases)
+            rules = Rules()
+            check_aliases(rules, "aliases", aliases)
+            refuse(rules)
+            del message.aliases[:]
+            message.aliases.extend(aliases)
+            written = self._write(turn, caller, message)
+            _refuse_cycles(turn.world, [name])
+            shown = None if request.validate_only else written
+            answer = answer_type(resource=shown, same_resource_ids=_same(turn.world, name))
+            return Done(answer, name, written.area_id)
+
+        wanted = resource_pb2.Resource(resource_id=name, aliases=request.aliases)
+        return self._keeper.change(method, request, caller, answer_type, work, lambda world: _locks(world, [wanted]))
 
     def _put(self, turn: Turn, caller: Caller, wanted: resource_pb2.Resource) -> resource_pb2.Resource:
         """Write one resource of a request."""
@@ -205,8 +213,7 @@ def shown_to(caller: Caller, message: resource_pb2.Resource) -> resource_pb2.Res
     """A resource as a caller may see it: aliases are personal data."""
     if message.tenant_id == caller.tenant_id:
         return message
-    shown = resource_pb2.Resource()
-    shown.CopyFrom(message)
+    shown = copy_of(message)
     del shown.aliases[:]
     return shown
 
@@ -234,8 +241,7 @@ def _take_aliases(turn: Turn, caller: Caller, wanted: resource_pb2.Resource, ask
     moved = {alias for alias in aliases_of(before.aliases) if alias in asked and alias not in kept}
     if not moved:
         return
-    message = resource_pb2.Resource()
-    message.CopyFrom(before)
+    message = copy_of(before)
     del message.aliases[:]
     message.aliases.extend(alias for alias in before.aliases if (alias.scheme, alias.value) not in moved)
     turn.put_resource(message)
@@ -255,9 +261,7 @@ def _own(world: LedgerWorld, caller: Caller, name: str, etag: str) -> resource_p
     if before.tenant_id != caller.tenant_id:
         raise not_owner("resource", name)
     check_etag("resource", etag, before.etag)
-    message = resource_pb2.Resource()
-    message.CopyFrom(before)
-    return message
+    return copy_of(before)
 
 
 def _moves(before: resource_pb2.Resource, after: resource_pb2.Resource) -> bool:
@@ -267,15 +271,6 @@ def _moves(before: resource_pb2.Resource, after: resource_pb2.Resource) -> bool:
 
 def _same(world: LedgerWorld, name: str) -> list[str]:
     return [member for member in world.ledger.registry.thing(name).members if member != name]
-
-
-def _check_aliases_request(request: api.LinkAliasesRequest | api.UnlinkAliasesRequest) -> None:
-    rules = Rules()
-    check_request_id(rules, request.request_id, required=not request.validate_only)
-    check_id(rules, "resource_id", request.resource_id, required=True)
-    rules.check(bool(request.aliases), "aliases", "must not be empty")
-    check_aliases(rules, "aliases", request.aliases)
-    refuse(rules)
 
 
 def _parents_first(resources: Sequence[resource_pb2.Resource]) -> list[int]:
@@ -301,12 +296,9 @@ def _parents_first(resources: Sequence[resource_pb2.Resource]) -> list[int]:
 def _locks(world: LedgerWorld, resources: Iterable[resource_pb2.Resource]) -> Locks:
     """What is one thing with any of some resources, or would be, and what that is behind."""
     registry = world.ledger.registry
-    found: set[str] = set()
+    joined, written = set[str](), set[str]()
     for resource in resources:
+        joined |= registry.joined_by(resource.resource_id, aliases_of(resource.aliases))
         # its row is written: one that another server has added since, and others may hold, is locked in its turn
-        found.add(resource.resource_id)
-        for member in registry.joined_by(resource.resource_id, aliases_of(resource.aliases)):
-            thing = registry.thing(member)
-            for place in (thing.thing_id, *registry.ancestors(thing.thing_id)):
-                found.update(registry.thing(place).members)
-    return Locks(found)
+        written.add(resource.resource_id)
+    return Locks(written.union(locks_of_line(world, joined).resource_ids))

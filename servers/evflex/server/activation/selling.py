@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from google.rpc import code_pb2
 
 from evflex.activation.v1 import activation_service_pb2 as api
 from evflex.activation.v1 import commitment_pb2
-from evflex.engine.activation import Ledger
-from evflex.engine.activation.counting import policy_of
+from evflex.engine.activation import Ledger, Registry
+from evflex.engine.activation.counting import area_of, policy_of
 from evflex.engine.activation.model import Commitment, Conflict, Row
 from evflex.engine.validation import Rules
 from evflex.server.activation.decode import allocated, asked_of, check_allocation, check_commitment, commitment_of
 from evflex.server.activation.encode import MOST_CONFLICTS, conflict_messages, set_rows
-from evflex.server.activation.keeper import Done, LedgerKeeper, Locks
-from evflex.server.activation.own_commitments import check_ids_of, copy_of, own_commitments, wrong_state
+from evflex.server.activation.keeper import Done, LedgerKeeper
+from evflex.server.activation.locks import Locks, locks_of, locks_of_names
+from evflex.server.activation.own_commitments import check_ids_of, own_commitments, wrong_state
 from evflex.server.activation.refusals import refused
-from evflex.server.activation.times import set_ms, unix_ms
+from evflex.server.activation.times import set_ms
 from evflex.server.activation.turn import Turn
 from evflex.server.activation.world import ACTIVATED, CONFIRMED, COUNTING, HELD, SUSPENDED, LedgerWorld
 from evflex.server.caller import Caller
 from evflex.server.errors import ServiceError, limit_exceeded
 from evflex.server.fields import check_id, check_request_id, duration_s, refuse
+from evflex.server.messages import copy_of, unix_ms
 from evflex.server.store.requests import check_etag
 from evflex.server.unique import new_uuid
 
@@ -56,7 +58,7 @@ class Selling:
             ledger = turn.world.ledger
             candidates = [_candidate(ledger, model, caller, new_uuid(), first + i) for i, model in enumerate(models)]
             conflicts, held = self._admit(turn, request, candidates, turn.now_ms + hold_ms)
-            area_id = _area_of(turn.world, candidates[0])
+            area_id = area_of(ledger.registry, candidates[0].rows[0])
             if conflicts:
                 index = {candidate.commitment_id: i for i, candidate in enumerate(candidates)}
                 refusal = api.HoldCommitmentsResponse(conflicts=conflict_messages(conflicts, index))
@@ -230,7 +232,7 @@ class Selling:
         held = []
         for wanted, candidate in zip(request.commitments, candidates, strict=True):
             conflicts += turn.world.ledger.conflicts_of(candidate)
-            message = _held(turn.world, wanted, candidate, expire_ms)
+            message = _held(turn.world.ledger.registry, wanted, candidate, expire_ms)
             turn.put_commitment(message, candidate)
             held.append(message)
             if len(conflicts) >= MOST_CONFLICTS:
@@ -238,24 +240,6 @@ class Selling:
         if conflicts:
             turn.back_to(mark)
         return conflicts, held
-
-
-def locks_of(world: LedgerWorld, commitments: Iterable[Commitment]) -> Locks:
-    """Everything that commitments count at, by all its names."""
-    registry = world.ledger.registry
-    resource_ids: set[str] = set()
-    caps: set[tuple[str, str]] = set()
-    for commitment in commitments:
-        for thing in world.ledger.things_touched(commitment):
-            resource_ids.update(registry.thing(thing).members)
-        caps.update(world.ledger.caps_touched(commitment))
-    return Locks(resource_ids, caps)
-
-
-def locks_of_names(world: LedgerWorld, names: Iterable[str]) -> Locks:
-    """The same of commitments that are open."""
-    known = (world.commitments.get(name) for name in names)
-    return locks_of(world, [commitment_of(message) for message in known if message is not None])
 
 
 def not_the_aggregator() -> ServiceError:
@@ -284,7 +268,7 @@ def _candidate(ledger: Ledger, model: Commitment, caller: Caller, commitment_id:
 
 
 def _held(
-    world: LedgerWorld, wanted: commitment_pb2.Commitment, model: Commitment, expire_ms: int
+    registry: Registry, wanted: commitment_pb2.Commitment, model: Commitment, expire_ms: int
 ) -> commitment_pb2.Commitment:
     """The message of a commitment that is held: what was asked, and nothing that only the server tells."""
     message = commitment_pb2.Commitment(
@@ -302,7 +286,7 @@ def _held(
         counter_activation_declared=wanted.counter_activation_declared,
         state=HELD,
         sequence=model.sequence,
-        area_id=_area_of(world, model),
+        area_id=area_of(registry, model.rows[0]),
     )
     if wanted.HasField("energy_wh"):
         message.energy_wh = wanted.energy_wh
@@ -327,18 +311,15 @@ def _against_instead(turn: Turn, before: commitment_pb2.Commitment, model: Commi
     return conflicts
 
 
-def _area_of(world: LedgerWorld, commitment: Commitment) -> str:
-    return _area_of_name(world, commitment.rows[0].resource_id)
-
-
 def _check_known(world: LedgerWorld, caller: Caller, models: Sequence[Commitment], root: str) -> None:
     """Raise INVALID_ARGUMENT for each row on what is not registered, or in an area that the caller may not use."""
     rules = Rules()
+    registry = world.ledger.registry
     for i, model in enumerate(models):
         base = f"{root}[{i}]." if root else ""
         is_pool = len(model.rows) > 1 or not root
         for k, row in enumerate(model.rows):
-            if not _is_known(world, row.resource_id) or not caller.may_use_area(_area_of_name(world, row.resource_id)):
+            if not _is_known(world, row.resource_id) or not caller.may_use_area(area_of(registry, row)):
                 path = f"{base}allocation[{k}].resource_id" if is_pool else f"{base}resource_id"
                 rules.check(False, path, f"must be a registered resource or a session, is {row.resource_id!r}")
     refuse(rules)
@@ -346,8 +327,3 @@ def _check_known(world: LedgerWorld, caller: Caller, models: Sequence[Commitment
 
 def _is_known(world: LedgerWorld, name: str) -> bool:
     return name in world.resources or name in world.sessions
-
-
-def _area_of_name(world: LedgerWorld, name: str) -> str:
-    session = world.sessions.get(name)
-    return session.area_id if session is not None else world.resources[name].area_id

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from evflex.activation.v1 import activation_service_pb2 as api
 from evflex.activation.v1 import commitment_pb2, resource_pb2
 from evflex.engine.activation.model import OPEN_END_MS, Commitment, ResourceKind
 from evflex.engine.validation import Rules
 from evflex.server.activation.decode import check_session
 from evflex.server.activation.encode import set_rows
-from evflex.server.activation.keeper import Done, LedgerKeeper, Locks
+from evflex.server.activation.keeper import Done, LedgerKeeper
+from evflex.server.activation.locks import Locks, locks_of_line
 from evflex.server.activation.refusals import not_owner, refused
-from evflex.server.activation.times import read_ms, set_ms, unix_ms
+from evflex.server.activation.times import read_ms, set_ms
 from evflex.server.activation.turn import Turn
 from evflex.server.activation.world import LedgerWorld
 from evflex.server.caller import Caller
 from evflex.server.errors import invalid_field, not_found
 from evflex.server.fields import check_id, check_request_id, refuse
+from evflex.server.messages import copy_of, unix_ms
 from evflex.server.store.requests import check_etag
 from evflex.server.unique import new_uuid
 
@@ -40,8 +40,7 @@ class Sessions:
         """Open a session, and decide what conflicts by it.
 
         Raises:
-            ServiceError: INVALID_ARGUMENT; FAILED_PRECONDITION, vehicle or charge point is in a session at that time;
-                PERMISSION_DENIED for an area.
+            ServiceError: INVALID_ARGUMENT; FAILED_PRECONDITION, vehicle or charge point is in a session at that time.
         """
         rules = Rules()
         check_request_id(rules, request.request_id, required=not request.validate_only)
@@ -51,29 +50,27 @@ class Sessions:
         name = request.session.session_id
 
         def work(turn: Turn) -> Done:
-            message = resource_pb2.Session()
-            message.CopyFrom(request.session)
+            message = copy_of(request.session)
             message.session_id = name or new_uuid()
             # of sessions that are long over only the store knows
             known = name in turn.world.sessions or name in turn.world.resources
             if name and (known or self._keeper.store.session(name) is not None):
                 raise refused("SESSION_EXISTS", f"there is a session or resource {name!r}")
             self._check_sides(turn, caller, message)
-            self._check_clock(turn, "session.start_time", unix_ms(message.start_time))
+            start_ms = unix_ms(message.start_time)
+            self._check_clock(turn, "session.start_time", start_ms)
+            if start_ms < turn.now_ms - _DAY_MS:
+                raise invalid_field("session.start_time", "must be reported within a day")
             message.tenant_id = caller.tenant_id
-            point = turn.world.resources[message.charge_point_resource_id]
-            message.area_id = point.area_id
-            turn.stamp_session(message)
-            suspended, undo = turn.world.open_session(message)
-            turn.put_session(message, undo)
-            own = turn.suspend(suspended, caller.tenant_id, message.session_id)
+            message.area_id = turn.world.resources[message.charge_point_resource_id].area_id
+            own = turn.open_session(message)
             shown = None if request.validate_only else message
             answer = api.OpenSessionResponse(session=shown, suspended_commitment_ids=own)
             return Done(answer, message.session_id, message.area_id)
 
         return self._keeper.change(
             "OpenSession", request, caller, api.OpenSessionResponse, work,
-            lambda world: _locks(world, (request.session.ev_resource_id, request.session.charge_point_resource_id)),
+            lambda world: _locks(world, request.session),
         )  # fmt: skip
 
     def close(self, request: api.CloseSessionRequest, caller: Caller) -> api.CloseSessionResponse:
@@ -100,17 +97,14 @@ class Sessions:
             check_etag("session", request.etag, before.etag)
             if before.HasField("end_time"):
                 raise refused("SESSION_CLOSED", "the session is closed")
-            message = resource_pb2.Session()
-            message.CopyFrom(before)
+            message = copy_of(before)
             start_ms = unix_ms(before.start_time)
             end_ms = unix_ms(request.end_time) if request.HasField("end_time") else max(turn.now_ms, start_ms)
             if end_ms < start_ms:
                 raise invalid_field("end_time", "must not be before the start of the session")
             self._check_clock(turn, "end_time", end_ms)
             set_ms(message.end_time, end_ms)
-            turn.stamp_session(message)
-            changed, undo = turn.world.close_session(message)
-            turn.put_session(message, undo)
+            changed = turn.close_session(message)
             own = [cut.commitment_id for cut in changed if cut.aggregator_id == caller.tenant_id]
             for cut in changed:
                 _write_cut(turn, cut)
@@ -120,7 +114,7 @@ class Sessions:
 
         return self._keeper.change(
             "CloseSession", request, caller, api.CloseSessionResponse, work,
-            lambda world: _locks_of_session(world, name),
+            lambda world: _locks(world, world.sessions.get(name)),
         )  # fmt: skip
 
     def page(
@@ -151,19 +145,16 @@ class Sessions:
                 )
 
     def _check_clock(self, turn: Turn, path: str, time_ms: int) -> None:
-        """Refuse a time that the server's clock has not reached, or that is long gone."""
+        """Refuse a time that the server's clock has not reached."""
         skew_ms = round(1e3 * self._keeper.settings.max_clock_skew_s)
         if time_ms > turn.now_ms + skew_ms:
             seconds = (time_ms - turn.now_ms) / 1e3
             raise invalid_field(path, f"must not be ahead of the server's clock, is by {seconds:g} s")
-        if path == "session.start_time" and time_ms < turn.now_ms - _DAY_MS:
-            raise invalid_field(path, "must be reported within a day")
 
 
 def _write_cut(turn: Turn, cut: Commitment) -> None:
     """Write a commitment that ends earlier, or is released where nothing of it is left."""
-    message = commitment_pb2.Commitment()
-    message.CopyFrom(turn.world.commitments[cut.commitment_id])
+    message = copy_of(turn.world.commitments[cut.commitment_id])
     if cut.rows:
         set_ms(message.end_time, cut.end_ms)
         set_rows(message, cut)
@@ -174,18 +165,8 @@ def _write_cut(turn: Turn, cut: Commitment) -> None:
         turn.put_commitment(message)
 
 
-def _locks(world: LedgerWorld, names: Iterable[str]) -> Locks:
+def _locks(world: LedgerWorld, session: resource_pb2.Session | None) -> Locks:
     """Both sides and all that is behind them, and whoever is sold there."""
-    registry = world.ledger.registry
-    known = [name for name in names if name in registry.resources]
-    found: set[str] = set()
-    for name in known:
-        thing = registry.thing(name)
-        for place in (thing.thing_id, *registry.ancestors(thing.thing_id)):
-            found.update(registry.thing(place).members)
-    return Locks(found)
-
-
-def _locks_of_session(world: LedgerWorld, name: str) -> Locks:
-    session = world.sessions.get(name)
-    return Locks() if session is None else _locks(world, (session.ev_resource_id, session.charge_point_resource_id))
+    if session is None:
+        return Locks()
+    return locks_of_line(world, (session.ev_resource_id, session.charge_point_resource_id))

@@ -6,23 +6,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from evflex.engine.validation import Rules
 from evflex.server.fields import timestamp_s
-
-_MILLI_NANOS = 1_000_000
+from evflex.server.messages import set_timestamp, unix_ms
 
 
 def read_ms(rules: Rules, path: str, value: Timestamp) -> int:
     """A time in milliseconds; reports one that is no valid time, or no whole number of them."""
     timestamp_s(rules, path, value)
-    rules.check(value.nanos % _MILLI_NANOS == 0, path, f"must be in whole milliseconds, has {value.nanos} nanos")
+    rules.check(value.nanos % 1_000_000 == 0, path, f"must be in whole milliseconds, has {value.nanos} nanos")
     return unix_ms(value)
-
-
-def unix_ms(value: Timestamp) -> int:
-    """Milliseconds of a time that is known to be whole."""
-    return value.seconds * 1_000 + value.nanos // _MILLI_NANOS
 
 
 def set_ms(into: Timestamp, time_ms: int) -> None:
     """Write a time given in milliseconds."""
-    into.seconds, millis = divmod(time_ms, 1_000)
-    into.nanos = millis * _MILLI_NANOS
+    set_timestamp(into, 1_000 * time_ms)

@@ -7,7 +7,7 @@ from evflex.engine.activation import Suspension
 from evflex.engine.activation.model import Commitment, Conflict
 from evflex.server.activation.encode import conflict_message
 from evflex.server.activation.world import OPEN, SUSPENDED, LedgerWorld, Undo
-from evflex.server.messages import set_timestamp
+from evflex.server.messages import copy_of, set_timestamp
 from evflex.server.store.ledger_rows import NewEvent
 from evflex.server.store.requests import new_etag
 
@@ -70,31 +70,39 @@ class Turn:
 
     def put_resource(self, message: resource_pb2.Resource) -> None:
         """Write a resource, which may join others to one thing."""
-        message.sequence = self.next_sequence
-        self._stamp(message)
+        self._number(message)
         suspended, undo = self.world.join_resource(message)
         self.on_undo(undo)
         self._log(audit_pb2.LedgerEvent(resource=message), message.tenant_id, message.area_id)
-        self.suspend(suspended, message.tenant_id, "")
+        self._suspend(suspended, message.tenant_id, "")
 
-    def put_session(self, message: resource_pb2.Session, undo: Undo) -> None:
-        """Write a session that is in memory already."""
+    def open_session(self, message: resource_pb2.Session) -> list[str]:
+        """Write a session that opens, and who yields by it.
+
+        Returns:
+            Commitments of its tenant that are suspended.
+        """
+        self._number(message)
+        suspended, undo = self.world.open_session(message)
         self.on_undo(undo)
         self._log(audit_pb2.LedgerEvent(session=message), message.tenant_id, message.area_id)
+        return self._suspend(suspended, message.tenant_id, message.session_id)
+
+    def close_session(self, message: resource_pb2.Session) -> list[Commitment]:
+        """Write a session that closes; commitments that are cut by that are left to the caller to write."""
+        self._number(message)
+        changed, undo = self.world.close_session(message)
+        self.on_undo(undo)
+        self._log(audit_pb2.LedgerEvent(session=message), message.tenant_id, message.area_id)
+        return changed
 
     def put_policy(self, message: policy_pb2.ActivationPolicy) -> None:
         """Write a policy."""
-        message.sequence = self.next_sequence
-        self._stamp(message)
+        self._number(message)
         self.on_undo(self.world.put_policy(message))
         self._log(audit_pb2.LedgerEvent(policy=message), message.tenant_id, message.area_id)
 
-    def stamp_session(self, message: resource_pb2.Session) -> None:
-        """Give a session that is about to be written its output fields."""
-        message.sequence = self.next_sequence
-        self._stamp(message)
-
-    def suspend(self, suspended: list[Suspension], tenant_id: str, session_id: str) -> list[str]:
+    def _suspend(self, suspended: list[Suspension], tenant_id: str, session_id: str) -> list[str]:
         """Write that commitments lost to earlier ones, and to whom.
 
         Returns:
@@ -104,8 +112,7 @@ class Turn:
         for each in suspended:
             name = each.commitment.commitment_id
             before = world.commitments[name]
-            message = commitment_pb2.Commitment()
-            message.CopyFrom(before)
+            message = copy_of(before)
             message.state = SUSPENDED
             message.ClearField("expire_time")
             self.put_commitment(message)
@@ -131,6 +138,11 @@ class Turn:
             del self.closed[name]
         else:
             self.closed[name] = before
+
+    def _number(self, message: resource_pb2.Resource | resource_pb2.Session | policy_pb2.ActivationPolicy) -> None:
+        """Give what is about to be written its output fields, with the number of its line."""
+        message.sequence = self.next_sequence
+        self._stamp(message)
 
     def _stamp(self, message: Stored) -> None:
         if not message.HasField("create_time"):

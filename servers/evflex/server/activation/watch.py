@@ -11,7 +11,7 @@ from evflex.server.activation.keeper import LedgerKeeper
 from evflex.server.caller import Caller
 from evflex.server.calls import Call
 from evflex.server.errors import busy, invalid_field
-from evflex.server.messages import set_timestamp
+from evflex.server.messages import copy_of, set_timestamp
 from evflex.server.settings import Settings
 from evflex.server.store.ledger_rows import ConflictRow
 from evflex.server.tokens import make_token, read_token
@@ -69,8 +69,7 @@ def _new(keeper: LedgerKeeper, caller: Caller, position: int) -> Iterator[Confli
 
 def _shown(row: ConflictRow, caller: Caller) -> audit_pb2.ResolvedConflict:
     """A conflict as one of its two parties sees it: without the name of the other."""
-    shown = audit_pb2.ResolvedConflict()
-    shown.CopyFrom(row.conflict)
+    shown = copy_of(row.conflict)
     if shown.kept_aggregator_id != caller.tenant_id:
         shown.kept_aggregator_id = ""
     if shown.suspended_aggregator_id != caller.tenant_id:

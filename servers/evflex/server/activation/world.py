@@ -1,4 +1,4 @@
-"""The ledger in memory: the engine's, and the messages beside it; every change can be taken back."""
+"""The ledger in memory: the engine's, and the messages beside it; what is decided here can be taken back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evflex.engine.activation import Ledger, Registry, Suspension
 from evflex.engine.activation.activation_rule import ActiveBook
 from evflex.engine.activation.model import Commitment
 from evflex.server.activation.decode import aliases_of, commitment_of, policy_of, resource_of, session_of
-from evflex.server.activation.times import unix_ms
+from evflex.server.messages import unix_ms
 from evflex.server.store.ledger_rows import LedgerState
 
 _State = commitment_pb2.CommitmentState
@@ -62,18 +62,17 @@ class LedgerWorld:
             self.put_commitment(commitment)
         self.position = state.head.sequence
 
-    def apply(self, event: audit_pb2.LedgerEvent) -> Undo:
-        """Take in a change that was decided, here or elsewhere; what it returns takes it back."""
-        change = event.WhichOneof("change")
-        if change == "commitment":
-            return self.put_commitment(event.commitment)
-        if change == "resource":
-            return self.put_resource(event.resource)
-        if change == "session":
-            return self.put_session(event.session)
-        if change == "policy":
-            return self.put_policy(event.policy)
-        return _nothing
+    def apply(self, event: audit_pb2.LedgerEvent) -> None:
+        """Take in a change that was decided elsewhere; a conflict changes nothing itself."""
+        match event.WhichOneof("change"):
+            case "commitment":
+                self.put_commitment(event.commitment)
+            case "resource":
+                self.put_resource(event.resource)
+            case "session":
+                self.put_session(event.session)
+            case "policy":
+                self.put_policy(event.policy)
 
     def put_commitment(self, message: commitment_pb2.Commitment, model: Commitment | None = None) -> Undo:
         """Let a commitment be as a message has it.
@@ -97,42 +96,18 @@ class LedgerWorld:
 
         return undo
 
-    def put_resource(self, message: resource_pb2.Resource) -> Undo:
+    def put_resource(self, message: resource_pb2.Resource) -> None:
         """Let a resource be as a message has it, and what is sold of it count by that."""
-        name, registry = message.resource_id, self.ledger.registry
-        before = self.resources.get(name)
         resource = resource_of(message)
-        affected = self._touched(resource.resource_id, resource.aliases)
-        self.ledger.move(affected, lambda: registry.put_resource(resource))
-        self.resources[name] = message
+        affected = self.ledger.joined_to(resource.resource_id, resource.aliases)
+        self.ledger.move(affected, lambda: self.ledger.registry.put_resource(resource))
+        self.resources[message.resource_id] = message
 
-        def undo() -> None:
-            if before is None:
-                self.ledger.move(affected, lambda: registry.drop_resource(name))
-                del self.resources[name]
-            else:
-                self.ledger.move(affected, lambda: registry.put_resource(resource_of(before)))
-                self.resources[name] = before
-
-        return undo
-
-    def put_session(self, message: resource_pb2.Session) -> Undo:
+    def put_session(self, message: resource_pb2.Session) -> None:
         """Let a session be as a message has it, and what is sold of its sides count by that."""
-        name, registry = message.session_id, self.ledger.registry
-        before = self.sessions.get(name)
-        affected = self.naming_sides(message)
-        self.ledger.move(affected, lambda: registry.put_session(session_of(message)))
-        self.sessions[name] = message
-
-        def undo() -> None:
-            if before is None:
-                self.ledger.move(affected, lambda: registry.drop_session(name))
-                del self.sessions[name]
-            else:
-                self.ledger.move(affected, lambda: registry.put_session(session_of(before)))
-                self.sessions[name] = before
-
-        return undo
+        session = session_of(message)
+        self.ledger.move(self.ledger.naming_sides(session), lambda: self.ledger.registry.put_session(session))
+        self.sessions[message.session_id] = message
 
     def put_policy(self, message: policy_pb2.ActivationPolicy) -> Undo:
         """Let a policy be as a message has it."""
@@ -154,26 +129,25 @@ class LedgerWorld:
 
     def open_session(self, message: resource_pb2.Session) -> tuple[list[Suspension], Undo]:
         """Open a session, and decide what conflicts by it; those that yield are left to the caller to tell."""
-        registry = self.ledger.registry
-        suspended = self.ledger.open_session(session_of(message))
-        self.sessions[message.session_id] = message
+        ledger, session = self.ledger, session_of(message)
+        suspended = ledger.open_session(session)
+        self.sessions[session.session_id] = message
 
         def undo() -> None:
-            self.ledger.move(self.naming_sides(message), lambda: registry.drop_session(message.session_id))
-            del self.sessions[message.session_id]
+            ledger.move(ledger.naming_sides(session), lambda: ledger.registry.drop_session(session.session_id))
+            del self.sessions[session.session_id]
             self._let_count(each.commitment for each in suspended)
 
         return suspended, undo
 
     def close_session(self, message: resource_pb2.Session) -> tuple[list[Commitment], Undo]:
         """Close a session; commitments that are cut by that are left to the caller to tell."""
-        registry, before = self.ledger.registry, self.sessions[message.session_id]
+        before = self.sessions[message.session_id]
         changed = self.ledger.close_session(session_of(message))
         self.sessions[message.session_id] = message
 
         def undo() -> None:
-            self.ledger.move(self.naming_sides(message), lambda: registry.put_session(session_of(before)))
-            self.sessions[message.session_id] = before
+            self.put_session(before)
             self._let_count(commitment_of(self.commitments[cut.commitment_id]) for cut in changed)
 
         return changed, undo
@@ -183,36 +157,24 @@ class LedgerWorld:
 
         What is sold stays sold where it has less headroom, or fewer aliases, than before.
         """
-        registry, name = self.ledger.registry, message.resource_id
+        ledger, registry, name = self.ledger, self.ledger.registry, message.resource_id
         before, resource = self.resources.get(name), resource_of(message)
-        affected = self._touched(name, resource.aliases)
         kept = () if before is None else aliases_of(before.aliases)
         joins = registry.joined_by(name, resource.aliases) - registry.joined_by(name, kept) - {name}
         alone = replace(resource, aliases=kept) if joins else resource
-        self.ledger.move(affected, lambda: registry.put_resource(alone))
-        suspended = self.ledger.change_resource(resource) if joins else []
+        ledger.move(ledger.joined_to(name, resource.aliases), lambda: registry.put_resource(alone))
+        suspended = ledger.change_resource(resource) if joins else []
         self.resources[name] = message
 
         def undo() -> None:
-            # taking aliases back, or away again: both move what they join
-            was = () if before is None else resource_of(before).aliases
-            affected = self._touched(name, (*resource.aliases, *was))
             if before is None:
-                self.ledger.move(affected, lambda: registry.drop_resource(name))
+                ledger.move(ledger.joined_to(name, ()), lambda: registry.drop_resource(name))
                 del self.resources[name]
             else:
-                self.ledger.move(affected, lambda: registry.put_resource(resource_of(before)))
-                self.resources[name] = before
+                self.put_resource(before)
             self._let_count(each.commitment for each in suspended)
 
         return suspended, undo
-
-    def naming_sides(self, message: resource_pb2.Session) -> set[str]:
-        """Commitments that name the vehicle or the charge point of a session, or the session."""
-        registry = self.ledger.registry
-        sides = (message.ev_resource_id, message.charge_point_resource_id)
-        members = [member for side in sides for member in registry.thing(side).members]
-        return self.ledger.naming([*members, message.session_id])
 
     def expired(self, now_ms: int) -> Iterator[commitment_pb2.Commitment]:
         """Holds that are over; whoever asks lets them expire."""
@@ -247,14 +209,6 @@ class LedgerWorld:
             if commitment.commitment_id in self.ledger:
                 self.ledger.remove(commitment.commitment_id)
             self.ledger.put(commitment)
-
-    def _touched(self, resource_id: str, aliases: tuple[tuple[str, str], ...]) -> set[str]:
-        """Commitments whose counts a resource with these aliases may alter."""
-        registry = self.ledger.registry
-        members = registry.joined_by(resource_id, aliases)
-        things = {registry.thing(member).thing_id for member in members}
-        everyone = [member for thing in things for member in registry.thing(thing).members]
-        return self.ledger.counting_at(things) | self.ledger.naming(everyone)
 
     def _load_resources(self, messages: Iterable[resource_pb2.Resource]) -> None:
         registry = self.ledger.registry
@@ -294,7 +248,3 @@ def _set_policy(registry: Registry, key: tuple[str, str], message: policy_pb2.Ac
 def _moves_caps(before: policy_pb2.ActivationPolicy | None, after: policy_pb2.ActivationPolicy) -> bool:
     had = before is not None and before.HasField("aggregator_cap_w")
     return had or after.HasField("aggregator_cap_w")
-
-
-def _nothing() -> None:
-    """Take nothing back."""

@@ -80,11 +80,6 @@ class LedgerReads:
             sequence: int = connection.execute(sa.select(activation_head.c.sequence)).scalar_one()
         return sequence
 
-    def resource(self, resource_id: str) -> Resource | None:
-        """A resource."""
-        payload = self._payload(activation_resources, activation_resources.c.resource_id, resource_id)
-        return None if payload is None else Resource.FromString(payload)
-
     def session(self, session_id: str) -> Session | None:
         """A session."""
         payload = self._payload(activation_sessions, activation_sessions.c.session_id, session_id)

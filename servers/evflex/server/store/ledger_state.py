@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2
 from sqlalchemy.exc import IntegrityError
 
@@ -17,6 +16,7 @@ from evflex.activation.v1.commitment_pb2 import COMMITMENT_STATE_ACTIVATED, Comm
 from evflex.activation.v1.policy_pb2 import ActivationPolicy
 from evflex.activation.v1.resource_pb2 import Resource, Session
 from evflex.server.errors import ServiceError
+from evflex.server.messages import unix_ms
 from evflex.server.store.activation_tables import (
     activation_commitments,
     activation_conflicts,
@@ -66,11 +66,6 @@ def write_state(connection: sa.Connection, entries: Sequence[NewEvent], first_se
         _STATE[change].rows.insert(connection, many)
     if exclusive:
         _write_rights(connection, list(exclusive.values()), now_unix_us)
-
-
-def unix_ms(time: Timestamp) -> int:
-    """Milliseconds since 1970-01-01 UTC."""
-    return time.seconds * 1_000 + time.nanos // 1_000_000
 
 
 def _write_rights(connection: sa.Connection, commitments: list[Commitment], now_unix_us: int) -> None:

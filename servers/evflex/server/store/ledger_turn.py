@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -19,7 +18,7 @@ from evflex.server.store.database import try_writer_lock
 from evflex.server.store.ledger_rows import Head, LogRow, NewEvent, chained, lines_after
 from evflex.server.store.ledger_state import write_state
 from evflex.server.store.many_rows import Values, insert_missing_of, insert_of, select_in
-from evflex.server.store.requests import RequestKey, common_values, find_request, request_id_reused
+from evflex.server.store.requests import RequestKey, common_values, request_id_reused
 from evflex.server.store.retention import Retention
 
 Cap = tuple[str, str]
@@ -81,12 +80,9 @@ class LedgerTurn:
 
     def lock_head(self) -> Head:
         """Where the ledger ends, and will until this turn adds to it; the last lock that is taken."""
-        self._head = self._read_head(_LOCKED_HEAD)
+        row = self._connection.execute(_LOCKED_HEAD).one()
+        self._head = Head(row[0], bytes(row[1]))
         return self._head
-
-    def head(self) -> Head:
-        """Where the ledger ends now; others may go on unless `lock_head` was called."""
-        return self._read_head(_HEAD)
 
     def events_after(self, sequence: int) -> list[LogRow]:
         """The lines after one, in their order."""
@@ -112,15 +108,6 @@ class LedgerTurn:
         self._head = Head(rows[-1].sequence, rows[-1].hash)
         values = {"sequence": self._head.sequence, "hash": self._head.hash, "now_unix_us": now_unix_us}
         self._connection.execute(_MOVE_HEAD, values)
-
-    def find_request(self, key: RequestKey) -> bytes | None:
-        """What an earlier request with this id and payload was answered, None where there is none.
-
-        Raises:
-            ServiceError: ALREADY_EXISTS, the id was used for another payload.
-        """
-        row = find_request(self._connection, activation_requests, key)
-        return None if row is None else bytes(row.answer)
 
     def find_requests(self, keys: Collection[RequestKey]) -> dict[RequestKey, bytes | ServiceError]:
         """What earlier requests were answered, for those of many that have one.
@@ -161,10 +148,6 @@ class LedgerTurn:
         if self._retention.is_due(now_unix_us) and try_writer_lock(self._connection):
             self._retention.prune(self._connection, now_unix_us)
 
-    def _read_head(self, query: sa.Select[Any]) -> Head:
-        row = self._connection.execute(query).one()
-        return Head(row[0], bytes(row[1]))
-
 
 def _line_values(row: LogRow) -> Values:
     return {
@@ -175,10 +158,11 @@ def _line_values(row: LogRow) -> Values:
     }  # fmt: skip
 
 
-_HEAD: sa.Select[Any] = sa.select(activation_head.c.sequence, activation_head.c.hash).where(
-    activation_head.c.shard_id == 0
+_LOCKED_HEAD = (
+    sa.select(activation_head.c.sequence, activation_head.c.hash)
+    .where(activation_head.c.shard_id == 0)
+    .with_for_update()  # which SQLite leaves away
 )
-_LOCKED_HEAD = _HEAD.with_for_update()  # which SQLite leaves away
 _FIND_REQUESTS = (
     f"SELECT tenant_id, request_id, method, payload_sha256, answer FROM {activation_requests.name} WHERE request_id"
 )
