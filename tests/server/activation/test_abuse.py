@@ -290,7 +290,8 @@ def test_alias_taken_away_to_sell_again(here: RunningLedger) -> None:
 def test_session_called_as_a_resource_is(here: RunningLedger) -> None:
     assert refusal_of(plug_in, here.cpo, "ev", "cp", "site") == ("FAILED_PRECONDITION", "SESSION_EXISTS")
     plug_in(here.cpo, "ev", "cp", "s")
-    assert set(violations_of(error_of(register, here.rival, resource("s")))) == {"resources"}
+    error = error_of(register, here.rival, resource("other"), resource("s"))
+    assert set(violations_of(error)) == {"resources[1].resource_id"}
 
 
 def test_mass_control(here: RunningLedger) -> None:

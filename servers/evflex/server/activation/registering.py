@@ -55,8 +55,10 @@ class Register:
         def work(turn: Turn) -> Done:
             fresh = [r.resource_id for r in request.resources if r.resource_id not in turn.world.resources]
             taken = self._keeper.store.session_names(fresh)
-            for resource in request.resources:
-                _check_own(turn, caller, resource, taken)
+            for i, resource in enumerate(request.resources):
+                if resource.resource_id in turn.world.sessions or resource.resource_id in taken:
+                    raise invalid_field(f"resources[{i}].resource_id", "must not be called as a session is, or was")
+                _check_own(turn, caller, resource)
             # first, so that an alias that moves from one to another does not join them in between
             asked = {alias for resource in request.resources for alias in aliases_of(resource.aliases)}
             for resource in request.resources:
@@ -218,16 +220,13 @@ def shown_to(caller: Caller, message: resource_pb2.Resource) -> resource_pb2.Res
     return shown
 
 
-def _check_own(turn: Turn, caller: Caller, wanted: resource_pb2.Resource, session_names: Container[str]) -> None:
-    """Refuse a resource of a request that is not the caller's to write, or is called as a session is, or was."""
-    name = wanted.resource_id
-    if name in turn.world.sessions or name in session_names:
-        raise invalid_field("resources", f"must not be called as a session is, {name!r}")
-    before = turn.world.resources.get(name)
+def _check_own(turn: Turn, caller: Caller, wanted: resource_pb2.Resource) -> None:
+    """Refuse a resource of a request that is not the caller's to write."""
+    before = turn.world.resources.get(wanted.resource_id)
     if before is None:
         return
     if before.tenant_id != caller.tenant_id:
-        raise not_owner("resource", name)
+        raise not_owner("resource", wanted.resource_id)
     caller.require_area(before.area_id)
     check_etag("resource", wanted.etag, before.etag)
 
