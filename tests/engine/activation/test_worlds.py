@@ -11,7 +11,10 @@ import pytest
 from evflex.engine.activation import (
     Commitment,
     Conflict,
+    ConflictKind,
+    Direction,
     Ledger,
+    PolicyKind,
     Registry,
     Session,
     check_batch,
@@ -21,7 +24,7 @@ from evflex.engine.activation import (
 )
 from tests.conftest import SOAK
 from tests.engine.activation.reference.brute import all_conflicts, candidate_conflicts, decided
-from tests.engine.activation.reference.builders import ev, needing, point, sold
+from tests.engine.activation.reference.builders import ev, needing, plugged, point, rule, sold
 from tests.engine.activation.reference.builders import world as world_of
 from tests.engine.activation.reference.world import (
     HOUR_MS,
@@ -150,6 +153,16 @@ def test_a_row_keeps_its_share_of_the_energy_where_another_was_left_out() -> Non
     here = world_of(ev(), point(), needing(10, departure=4, max_charge_w=4), pool)
     prepared = prepare_registry(registry_of(here))
     assert check_batch(prepared, columns_of(prepared, here.commitments)).conflicts == all_conflicts(here) == []
+
+
+def test_two_that_meet_in_each_of_two_sessions_are_one_conflict() -> None:
+    down = sold("down", ("point", 1), direction=Direction.DOWN, product_id="forecast")
+    parts = (plugged(0, 1, "first"), plugged(2, 3, "second"), rule(PolicyKind.SESSION, product="forecast"))
+    here = world_of(ev(), point(), *parts, down, sold("up", ("point", 1)))
+    prepared = prepare_registry(registry_of(here))
+    found = check_batch(prepared, columns_of(prepared, here.commitments))
+    assert plain(renamed(found.conflicts, ["down", "up"])) == plain(all_conflicts(here))
+    assert [conflict.kind for conflict in found.conflicts] == [ConflictKind.COUNTER_ACTIVATION]
 
 
 def admitted_part(world: World) -> World:

@@ -43,7 +43,7 @@ class Pairs:
 def cross_sale_pairs(prepared: PreparedRegistry, columns: Columns, policy: IntArray) -> Pairs:
     """Commitments on the vehicle and on the charge point of a session, at an instant of it."""
     if not len(prepared.session_ids):
-        return _pairs(np.empty((0, 3), dtype=np.int64), columns)
+        return _no_pairs()
     things = len(prepared.thing_ids)
     thing = prepared.thing_of[columns.name]
     is_side = (thing >= 0) & is_charging(prepared.kind[thing])
@@ -59,7 +59,8 @@ def cross_sale_pairs(prepared: PreparedRegistry, columns: Columns, policy: IntAr
         workers.each(lambda share: sort_sold(*share, *batch), shares_of(starts, workers.count))
         shares = shares_of(prepared.own_starts, workers.count)
         found = workers.each(lambda share: _grown(lambda room: cross_pairs(*share, *arrays, room), len(sold)), shares)
-    return _pairs(np.concatenate(found), columns)
+    # a row is sold once on each side of a session, so only those of pools meet again
+    return _pairs(np.concatenate(found), is_once=len(columns) == columns.commitment[-1] + 1)
 
 
 def counter_pairs(counts: Counts, columns: Columns, things: int) -> Pairs:
@@ -70,7 +71,7 @@ def counter_pairs(counts: Counts, columns: Columns, things: int) -> Pairs:
 def cascade_pairs(counts: Counts, columns: Columns, things: int, policy: IntArray) -> Pairs:
     """Commitments of which one counts directly at a thing and the other from below, under NO_CASCADE."""
     if not (policy == PolicyKind.NO_CASCADE).any():
-        return _pairs(np.empty((0, 3), dtype=np.int64), columns)
+        return _no_pairs()
     return _line_pairs(counts, columns, things, policy, False)
 
 
@@ -90,7 +91,8 @@ def _line_pairs(counts: Counts, columns: Columns, things: int, policy: IntArray,
         # both directions of a thing are looked at together
         shares = shares_of(counts.starts[: 2 * things + 1 : 2], workers.count)
         found = workers.each(find, shares)
-    return _pairs(np.concatenate(found), columns)
+    # a row counts once for each session that it is in
+    return _pairs(np.concatenate(found), is_once=False)
 
 
 def _grown(find: Callable[[IntArray], int], guess: int) -> IntArray:
@@ -103,11 +105,14 @@ def _grown(find: Callable[[IntArray], int], guess: int) -> IntArray:
     return found[:n]
 
 
-def _pairs(found: IntArray, columns: Columns) -> Pairs:
-    """Each pair once, whichever way round it meets."""
+def _no_pairs() -> Pairs:
+    return Pairs(*np.empty((3, 0), dtype=np.int64))
+
+
+def _pairs(found: IntArray, is_once: bool) -> Pairs:
+    """Each pair once, whichever way round and however often it meets; ``is_once`` where that is known."""
     found[:, :2].sort(axis=1)
-    is_pooled = len(columns) and len(columns) > columns.commitment[-1] + 1
-    if is_pooled and len(found):  # else each is found once
+    if len(found) and not is_once:
         found = found[np.lexsort((found[:, 1], found[:, 0], found[:, 2]))]
         is_new = np.ones(len(found), dtype=np.bool_)
         is_new[1:] = (found[1:] != found[:-1]).any(axis=1)
