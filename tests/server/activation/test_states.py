@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +10,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from evflex.activation.v1 import activation_service_pb2 as api
 from evflex.activation.v1 import commitment_pb2
-from evflex.server.caller import Caller
 from tests.server.activation.conftest import furnish
 from tests.server.activation.support import (
     ACTIVATED,
@@ -28,7 +23,6 @@ from tests.server.activation.support import (
     MINUTE_MS,
     RELEASED,
     SECOND_MS,
-    SESSION,
     SETTLED,
     SUSPENDED,
     Party,
@@ -40,30 +34,22 @@ from tests.server.activation.support import (
     called,
     complete,
     confirm,
-    each_at_once,
     error_of,
     get,
     held,
     hold,
-    hold_request,
     kinds,
-    named,
     new_id,
     plug_in,
     pool,
     reallocate,
     refusal_of,
-    register,
     release,
-    resource,
-    row,
     running_ledger,
     sale,
-    set_policy,
     settle,
     sold,
     state,
-    unplug,
 )
 from tests.server.support import info_of, violations_of
 
@@ -335,91 +321,6 @@ def test_checking_only_says_what_would_happen_and_stores_nothing(here: RunningLe
     assert get(here.agg, one.commitment_id) == one
 
 
-def test_request_is_remembered_with_its_answer(tmp_path: Path, ledger_database_url: str) -> None:
-    with running_ledger(tmp_path, ledger_database_url) as here:
-        furnish(here)
-        request = hold_request(sale())
-        first = here.agg.HoldCommitments(request)
-        refusal = hold_request(sale("ev", 1))
-        refused = here.rival.HoldCommitments(refusal)
-        lines = len(audit(here.agg))
-        release(here.agg, first.commitments[0].commitment_id)
-        assert here.agg.HoldCommitments(request) == first
-        assert here.rival.HoldCommitments(refusal) == refused, "though it would be granted now"
-        assert len(audit(here.agg)) == lines + 1
-        other = hold_request(sale("ev-2"), request_id=request.request_id)
-        assert refusal_of(here.agg.HoldCommitments, other) == ("ALREADY_EXISTS", "REQUEST_ID_REUSED")
-        confirmation = named(api.ConfirmCommitmentsRequest, [new_id()], request_id=request.request_id)
-        assert refusal_of(here.agg.ConfirmCommitments, confirmation) == ("ALREADY_EXISTS", "REQUEST_ID_REUSED")
-        assert here.rival.HoldCommitments(request).granted, "ids are each tenant's own"
-
-
-def test_one_request_of_many_threads_is_done_once(tmp_path: Path, ledger_database_url: str) -> None:
-    with running_ledger(tmp_path, ledger_database_url) as here:
-        furnish(here)
-        good, bad = hold_request(sale("ev")), hold_request(sale("ev-2"), sale("ev-2"))
-        answers = each_at_once([lambda: here.agg.HoldCommitments(good), lambda: here.agg.HoldCommitments(bad)] * 8)
-        assert all(answer == answers[0] and answer.granted for answer in answers[::2])
-        assert all(answer == answers[1] and answer.conflicts for answer in answers[1::2])
-        assert len(list(here.agg.ListCommitments(api.ListCommitmentsRequest()).commitments)) == 1
-
-
-def test_other_payloads_of_many_threads_are_refused(here: RunningLedger) -> None:
-    request_id = new_id()
-    requests = [hold_request(sale("ev", 1 + i), request_id=request_id) for i in range(12)]
-    answers = each_at_once([partial(here.agg.HoldCommitments, request) for request in requests])
-    refused = [answer for answer in answers if isinstance(answer, grpc.RpcError)]
-    assert len(refused) == 11
-    assert {error.code() for error in refused} == {grpc.StatusCode.ALREADY_EXISTS}
-
-
-def test_requests_of_one_commit_are_judged_one_after_the_other(here: RunningLedger) -> None:
-    together = _held_up(here)
-    answers = together([partial(hold, here.agg, sale("ev", 1_000 + i)) for i in range(12)])
-    granted = [one for answer in answers for one in answer.commitments]
-    assert 0 < sum(one.power_w for one in granted) <= 10_000
-    assert len({one.sequence for one in granted}) == len(granted)
-    assert all(kinds(answer) == ["CAPACITY_EXCEEDED"] for answer in answers if not answer.granted)
-
-
-def test_commitment_is_settled_once_in_one_commit(here: RunningLedger) -> None:
-    name = _delivered(here)
-    answers = _held_up(here)([partial(settle, here.agg, name, settlement_id=f"invoice-{n}") for n in range(6)])
-    done = [answer for answer in answers if isinstance(answer, list)]
-    assert len(done) == 1
-    assert get(here.agg, name).settlement_id == done[0][0].settlement_id
-    refused = [answer for answer in answers if isinstance(answer, grpc.RpcError)]
-    assert {info_of(error)["state"] for error in refused} == {"SETTLED"}
-
-
-def test_commitment_is_completed_and_settled_in_one_commit(here: RunningLedger) -> None:
-    name = _activated(here)
-    _held_up(here)([lambda: complete(here.agg, name), lambda: release(here.agg, name)])
-    assert settle(here.agg, name)[0].state == SETTLED
-
-
-def _held_up(here: RunningLedger) -> Callable[[list[Callable[[], Any]]], list[Any]]:
-    """Lets calls come while the writer stands still, so that one commit takes most of them."""
-
-    def together(calls: list[Callable[[], Any]]) -> list[Any]:
-        gate, started = threading.Event(), threading.Semaphore(0)
-
-        def begun(call: Callable[[], Any]) -> Any:
-            started.release()
-            return call()
-
-        with ThreadPoolExecutor(2) as threads:
-            looking = threads.submit(here.keeper.look, lambda _: gate.wait())
-            answers = threads.submit(each_at_once, [partial(begun, call) for call in calls])
-            for _ in calls:
-                started.acquire()
-            gate.set()
-            looking.result()
-            return answers.result()
-
-    return together
-
-
 def test_open_holds_are_limited(tmp_path: Path) -> None:
     with running_ledger(tmp_path, max_open_holds=3) as here:
         furnish(here)
@@ -459,144 +360,3 @@ def test_hold_duration_is_limited(here: RunningLedger, duration: Duration, is_go
         assert after_start_ms(one.expire_time) == duration.seconds * SECOND_MS
     else:
         assert set(violations_of(error_of(hold, here.agg, sale(), hold_duration=duration))) == {"hold_duration"}
-
-
-def test_commitments_of_others_are_not_found(here: RunningLedger) -> None:
-    name = _held(here)
-    for call in (confirm, activate, complete, settle, release, get):
-        assert refusal_of(call, here.rival, name) == ("NOT_FOUND", "NOT_FOUND"), call
-    assert refusal_of(reallocate, here.rival, name, {"ev": 1}) == ("NOT_FOUND", "NOT_FOUND")
-    assert not here.rival.ListCommitments(api.ListCommitmentsRequest()).commitments
-    assert state(here.agg, name) == HELD
-
-
-def test_commitments_are_listed_the_last_first_in_pages(here: RunningLedger) -> None:
-    names = [one.commitment_id for one in held(here.agg, *(sale("ev", 1, end_ms=HOUR_MS + i) for i in range(5)))]
-    confirm(here.agg, names[0])
-    seen: list[str] = []
-    token = ""
-    while True:
-        page = here.agg.ListCommitments(api.ListCommitmentsRequest(page_size=2, page_token=token))
-        seen += [one.commitment_id for one in page.commitments]
-        token = page.next_page_token
-        if not token:
-            break
-    assert seen == names[::-1]
-    listed = here.agg.ListCommitments(api.ListCommitmentsRequest(state="COMMITMENT_STATE_CONFIRMED")).commitments
-    assert [one.commitment_id for one in listed] == names[:1]
-    listed = here.agg.ListCommitments(api.ListCommitmentsRequest(from_time=at(HOUR_MS + 3))).commitments
-    assert [one.commitment_id for one in listed] == names[4:]
-    assert not here.agg.ListCommitments(api.ListCommitmentsRequest(product_id="other")).commitments
-
-
-def areas_of_metadata(metadata: Any, peer: str) -> Caller:
-    """Trusts what a test says of tenant, areas and scopes."""
-    said = dict(metadata)
-    areas, scopes = said.get("evflex-areas"), said.get("evflex-scopes")
-    return Caller(
-        said["evflex-tenant"],
-        None if scopes is None else frozenset(scopes.split(",")),
-        None if areas is None else frozenset(areas.split(",")),
-    )
-
-
-def limited(here: RunningLedger, tenant_id: str, **limits: str) -> Party:
-    """A caller with areas or scopes."""
-    more = tuple((f"evflex-{name}", value) for name, value in limits.items())
-
-    class Limited(Party):
-        def __getattr__(self, name: str) -> Callable[[Any], Any]:
-            method = getattr(here.party(tenant_id).stub, name)
-            return lambda request: method(request, metadata=(("evflex-tenant", tenant_id), *more), timeout=60.0)
-
-    return Limited(None, tenant_id)
-
-
-@pytest.fixture
-def with_areas(tmp_path: Path) -> Iterator[RunningLedger]:
-    with running_ledger(tmp_path, resolve_caller=areas_of_metadata) as server:
-        furnish(server)
-        register(server.cpo, resource("ev-south", area_id="south"))
-        yield server
-
-
-def test_caller_of_one_area_sells_and_sees_nothing_in_another(with_areas: RunningLedger) -> None:
-    here = with_areas
-    northern = limited(here, AGG, areas="north")
-    (one,) = sold(here.agg, sale("ev-south", 1))
-    assert set(violations_of(error_of(hold, northern, sale("ev-south", 1)))) == {"commitments[0].resource_id"}
-    refused = error_of(hold, northern, pool({"ev": 1, "ev-south": 1}))
-    assert set(violations_of(refused)) == {"commitments[0].allocation[1].resource_id"}
-    for call in (confirm, activate, complete, settle, release, get):
-        assert refusal_of(call, northern, one.commitment_id) == ("NOT_FOUND", "NOT_FOUND"), call
-    assert not northern.ListCommitments(api.ListCommitmentsRequest()).commitments
-    held(northern, sale("ev", 1))
-    assert refusal_of(northern.GetResource, api.GetResourceRequest(resource_id="ev-south"))[0] == "NOT_FOUND"
-    assert refusal_of(register, northern, resource("x", area_id="south")) == ("PERMISSION_DENIED", "AREA_NOT_ALLOWED")
-    listed = northern.ListResources(api.ListResourcesRequest()).resources
-    assert "ev-south" not in {one.resource_id for one in listed}
-    assert set(violations_of(error_of(plug_in, northern, "ev-south", "cp"))) == {"session.ev_resource_id"}
-
-
-def test_resource_is_not_taken_out_of_an_area_by_who_may_not_use_it(with_areas: RunningLedger) -> None:
-    northern = limited(with_areas, "cpo", areas="north")
-    assert refusal_of(register, northern, resource("ev-south", area_id="north")) == (
-        "PERMISSION_DENIED", "AREA_NOT_ALLOWED",
-    )  # fmt: skip
-
-
-def test_scope_is_needed(with_areas: RunningLedger) -> None:
-    reader = limited(with_areas, AGG, scopes="activation.read")
-    name = held(with_areas.agg, sale())[0].commitment_id
-    assert state(reader, name) == HELD
-    for call, arguments in (
-        (hold, [sale("ev-2")]), (confirm, [name]), (activate, [name]), (complete, [name]), (settle, [name]),
-        (release, [name]), (register, [resource("x")]), (plug_in, ["ev", "cp"]), (unplug, ["s"]), (set_policy, []),
-        (audit, []),
-    ):  # fmt: skip
-        assert refusal_of(call, reader, *arguments) == ("PERMISSION_DENIED", "SCOPE_MISSING"), call
-    assert reader.ListCommitments(api.ListCommitmentsRequest()).commitments
-    seller = limited(with_areas, AGG, scopes="activation.sell")
-    assert confirm(seller, name).confirmed
-    assert refusal_of(activate, seller, name) == ("PERMISSION_DENIED", "SCOPE_MISSING")
-
-
-def test_pool_gets_other_resources_in_one_step(here: RunningLedger) -> None:
-    (one, _) = sold(here.agg, pool({"cp": 6_000, "cp-2": 4_000}), sale("ev-2", 9_000))
-    answer = reallocate(here.agg, one.commitment_id, {"cp-2": 10_000}, etag=one.etag)
-    assert answer.reallocated
-    after = answer.commitment
-    assert (after.sequence, after.state, list(after.allocation)) == (one.sequence, CONFIRMED, [row("cp-2", 10_000)])
-    assert after == get(here.agg, one.commitment_id)
-    held(here.rival, sale("cp", 5_000))
-    assert kinds(hold(here.rival, sale("cp-2", 1))) == ["CAPACITY_EXCEEDED", "CASCADE"]
-
-
-def test_pool_that_cannot_get_other_resources_stays_as_it_was(here: RunningLedger) -> None:
-    (one, _) = sold(here.agg, pool({"cp": 6_000, "cp-2": 4_000}), sale("ev-2", 9_000))
-    name = one.commitment_id
-    assert kinds(reallocate(here.agg, name, {"cp": 6_000, "ev-2": 4_000})) == ["CAPACITY_EXCEEDED"]
-    for allocation, field in (
-        ({"cp": 9_999}, "allocation"), ({"cp": 11_000}, "allocation"), ({}, "allocation"),
-        ({"cp": 6_000, "unknown": 4_000}, "allocation[1].resource_id"), ({"cp": 10_000, "cp-2": 0}, None),
-    ):  # fmt: skip
-        faults = set(violations_of(error_of(reallocate, here.agg, name, allocation)))
-        assert faults == {field or "allocation[1].power_w"}
-    assert refusal_of(reallocate, here.agg, name, {"cp": 10_000}, etag="other")[0] == "ABORTED"
-    assert get(here.agg, name) == one
-    assert kinds(hold(here.rival, sale("cp", 4_001))) == ["CAPACITY_EXCEEDED"]
-    held(here.rival, sale("cp", 4_000))
-    (single,) = held(here.agg, sale("ev", 1))
-    assert refusal_of(reallocate, here.agg, single.commitment_id, {"ev": 1})[1] == "NOT_A_POOL"
-    here.clock.set_ms(HOUR_MS)
-    assert refusal_of(reallocate, here.agg, name, {"cp": 10_000})[1] == "COMMITMENT_OVER"
-
-
-def test_called_pool_gets_no_resource_that_it_could_not_have_been_called_with(here: RunningLedger) -> None:
-    register(here.cpo, resource("ev-south", area_id="south"))
-    set_policy(here.cpo, SESSION, "south")
-    (one,) = called(here.agg, pool({"ev": 10_000}))
-    assert kinds(reallocate(here.agg, one.commitment_id, {"ev-south": 10_000})) == ["POLICY"], "it is not plugged in"
-    assert get(here.agg, one.commitment_id) == one
-    assert reallocate(here.agg, one.commitment_id, {"ev-2": 10_000}).reallocated
-    assert state(here.agg, one.commitment_id) == ACTIVATED
